@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <expected>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "policy/address.h"
+#include "policy/rules.h"
+
+// The settings file, /etc/sipward/sipward.yaml: text to plain structs, strictly. This is the only code that knows YAML.
+//
+// Unknown keys, wrong units and impossible values are errors with file, line and column; nothing is guessed. The defaults
+// are the initialisers below, and the shipped config/sipward.yaml shows every one of them (held equal by a test).
+namespace sipward::config {
+
+using Seconds = std::chrono::seconds;
+
+enum class Mode : std::uint8_t { Monitor, Inline };
+enum class Idle : std::uint8_t { Adaptive, Busy };
+enum class Hugepages : std::uint8_t { Auto, On, Off };
+enum class Hook : std::uint8_t { Ingress, Prerouting };
+enum class Scope : std::uint8_t { Sip, All };
+enum class OnStop : std::uint8_t { Keep, Remove };
+enum class LogFormat : std::uint8_t { Text, Json };
+enum class LogLevel : std::uint8_t { Error, Warning, Info, Debug };
+enum class LogUsers : std::uint8_t { Full, Hash, Off };
+
+struct Settings {
+  Mode mode = Mode::Monitor;
+  struct {
+    std::vector<std::string> outside; // required; interface names, PCI addresses, tap:NAME or vdev:STRING
+    std::string inside;               // inline mode only
+  } ports;
+  std::vector<unsigned> cores; // CPUs for the workers; empty: wherever the scheduler puts them
+  struct {
+    Hugepages hugepages = Hugepages::Auto;
+    std::uint64_t size_bytes = std::uint64_t{256} << 20;
+  } memory;
+  Idle idle = Idle::Adaptive;
+  struct {
+    std::vector<std::uint16_t> ports = {5060};
+    std::vector<policy::Address> servers; // who is protected; empty: the interfaces' own addresses
+  } sip;
+  struct {
+    std::uint32_t capacity = 262144;
+    std::uint8_t ipv6_prefix = 64;
+  } sources;
+  policy::Detect detect;
+  struct {
+    std::vector<std::string> user_agents; // patterns beside the shipped ones: text, text*, *text*
+  } scanners;
+  struct {
+    std::uint8_t ipv4 = 24;
+    std::uint8_t ipv6 = 48;
+    std::uint32_t offenders = 4;
+    Seconds within = std::chrono::hours(24);
+    std::uint32_t fuse = 12; // new prefixes a minute
+    bool proven_only = false;
+  } prefix;
+  struct {
+    std::vector<Seconds> ladder = {std::chrono::minutes(5), std::chrono::minutes(30), std::chrono::hours(2),
+                                   std::chrono::hours(24)};
+    bool dry_run = false;
+    std::uint32_t max_entries = 131072;
+  } block;
+  std::vector<policy::Prefix> allow;
+  struct {
+    Seconds learning = std::chrono::hours(24);
+    Seconds remember = std::chrono::hours(24 * 14);
+    std::vector<policy::Prefix> peers;
+  } trust;
+  struct {
+    Hook hook = Hook::Ingress;
+    Scope scope = Scope::Sip;
+    OnStop on_stop = OnStop::Keep;
+  } nftables;
+  struct {
+    std::filesystem::path file = "/var/log/sipward/block.log";
+    LogFormat format = LogFormat::Text;
+    LogLevel level = LogLevel::Info;
+    LogUsers users = LogUsers::Full;
+  } log;
+  struct {
+    std::filesystem::path path = "/var/lib/sipward/sipward.db";
+  } state;
+  struct {
+    std::filesystem::path socket = "/run/sipward/control.sock";
+    std::string group = "sipward";
+  } control;
+  struct {
+    std::string listen = "127.0.0.1:9560"; // "": off
+  } metrics;
+  std::filesystem::path shadow; // a second settings file to judge by, blocking nothing; "": off
+};
+
+// What is wrong with a file and where; line and column count from 1, 0 when the file as a whole is at fault.
+struct Error {
+  std::string file;
+  int line = 0;
+  int column = 0;
+  std::string message;
+};
+std::string to_string(const Error& error); // "FILE:LINE:COLUMN: message"
+
+// Any thread. `file` is only used to name the place in errors.
+std::expected<Settings, Error> parse(std::string_view text, const std::string& file);
+std::expected<Settings, Error> load(const std::filesystem::path& file);
+
+// The effective settings as YAML, every key, in the order of the shipped file; parse() of it gives equal settings.
+// A key that this version accepts but does not act on yet carries the comment "# not in force yet".
+std::string describe(const Settings& settings);
+
+// The dotted names of the keys that `text` sets and that this version does not act on yet, in the file's order.
+std::vector<std::string> not_in_force(std::string_view text);
+
+} // namespace sipward::config

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "policy/address.h"
+#include "policy/block.h"
+#include "policy/meter.h"
+#include "policy/time.h"
+#include "sip/marks.h"
+
+namespace sipward::policy {
+
+// What happens to whoever breaks a rule.
+enum class Action : std::uint8_t { Off, Log, Limit, Block };
+
+// The policies, as the operator tunes them. Shapes and defaults only; the reasons for each number stand in config/sipward.yaml.
+struct MarkPolicy {
+  Action action = Action::Block;
+  friend bool operator==(const MarkPolicy&, const MarkPolicy&) = default;
+};
+struct RatePolicy {
+  Rate limit;
+  Action action = Action::Block;
+  friend bool operator==(const RatePolicy&, const RatePolicy&) = default;
+};
+struct CountPolicy { // so many within so long
+  std::uint32_t count = 1;
+  Duration within = std::chrono::minutes(1);
+  Action action = Action::Block;
+  friend bool operator==(const CountPolicy&, const CountPolicy&) = default;
+};
+struct Detect {
+  MarkPolicy scanner;
+  RatePolicy register_flood{{10, 75}, Action::Block};
+  RatePolicy invite_flood{{10, 100}, Action::Block};
+  RatePolicy options_flood{{10, 100}, Action::Block};
+  RatePolicy request_flood{{20, 200}, Action::Block};
+  RatePolicy malformed{{1, 20}, Action::Limit};
+  CountPolicy enumeration{20, std::chrono::minutes(1), Action::Block};
+  CountPolicy auth_failure{20, std::chrono::minutes(5), Action::Block};
+  friend bool operator==(const Detect&, const Detect&) = default;
+};
+
+// Everything a worker needs to judge a packet, in one immutable value. The control thread makes a new one for every change and
+// publishes it; a worker reads one snapshot per burst.
+struct Rules {
+  std::vector<std::uint16_t> ports;    // SIP ports of the protected servers
+  std::vector<Address> servers;        // who is protected; sorted. Everybody else is outside
+  PrefixSet never_blocked;             // allow list, own addresses, gateways, resolvers, loopback, multicast
+  std::vector<Prefix> blocked;         // prefixes that stand in the kernel's sets; sorted by (length, base)
+  std::uint8_t ipv6_prefix = 64;       // an IPv6 source is its prefix of this length
+  MarkPolicy scanner;
+  RatePolicy register_flood;
+  Meter register_meter;
+  std::shared_ptr<const sip::Marks> marks;
+
+  bool is_port(std::uint16_t port) const noexcept;
+  bool is_server(const Address& address) const noexcept;
+  bool is_blocked(const Address& address) const noexcept; // by a prefix
+};
+
+} // namespace sipward::policy
