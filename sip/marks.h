@@ -19,10 +19,12 @@ struct Mark {
   Weight weight;
 };
 
-// The marks of one message, ready for the judge. Built once from the shipped list and the operator's own patterns, then immutable.
+// The marks of one message, ready for the judge. Built once from the shipped list and the operator's own patterns, then
+// immutable.
 class Marks {
 public:
-  // `user_agents`: further hard patterns, case-insensitive: `text` (the whole value), `text*` (a prefix), `*text*` (contained).
+  // `user_agents`: further hard patterns, case-insensitive: `text` (the whole value), `text*` (a prefix), `*text*`
+  // (contained).
   explicit Marks(std::span<const std::string> user_agents = {});
 
   // The weightiest mark of this message, or nullptr. Any thread; the pointer lives as long as this object.

@@ -17,7 +17,8 @@
 //   |body
 namespace sipward::sip {
 
-// A part of the datagram: octets begin .. end-1. Absent parts have begin == end == 0; an empty value has begin == end > 0.
+// A part of the datagram: octets begin .. end-1. Absent parts have begin == end == 0; an empty value has begin == end >
+// 0.
 struct Span {
   std::uint16_t begin = 0;
   std::uint16_t end = 0;
@@ -54,9 +55,9 @@ std::string_view to_string(Method method) noexcept; // "REGISTER"; "other" for O
 // Why a datagram is Malformed: one enumerator per cause.
 enum class Malformation : std::uint8_t {
   None,
-  Empty,          // no octets at all
-  NotSip,         // the first line is neither a SIP request line nor a status line
-  NoHeaders,      // a start line, and nothing after it
+  Empty,     // no octets at all
+  NotSip,    // the first line is neither a SIP request line nor a status line
+  NoHeaders, // a start line, and nothing after it
 };
 std::string_view to_string(Malformation malformation) noexcept;
 
