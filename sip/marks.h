@@ -25,12 +25,8 @@ struct Mark {
 class Marks {
 public:
   // `user_agents`: further hard patterns, case-insensitive: `text` (the whole value), `text*` (a prefix), `*text*`
-<<<<<<< HEAD
-  // (contained).
-=======
   // (contained),
   // `*text` (a suffix). Patterns that are not valid are left out.
->>>>>>> sip
   explicit Marks(std::span<const std::string> user_agents = {});
 
   // The weightiest mark of this message, or nullptr. Any thread; the pointer lives as long as this object.

@@ -71,11 +71,6 @@ std::string_view to_string(Method method) noexcept; // "REGISTER"; "other" for O
 // Why a datagram is Malformed: one enumerator per cause, the first one found. What could be read is there all the same.
 enum class Malformation : std::uint8_t {
   None,
-<<<<<<< HEAD
-  Empty,     // no octets at all
-  NotSip,    // the first line is neither a SIP request line nor a status line
-  NoHeaders, // a start line, and nothing after it
-=======
   Empty,              // no octets at all
   NotSip,             // the first line is neither a SIP request line nor a status line
   NoHeaders,          // a start line, and nothing after it
@@ -97,7 +92,6 @@ enum class Malformation : std::uint8_t {
   BadContentLength,         // negative, or not a number
   ConflictingContentLength, // two that differ
   TruncatedBody,            // Content-Length beyond the end of the datagram
->>>>>>> sip
 };
 std::string_view to_string(Malformation malformation) noexcept;
 
