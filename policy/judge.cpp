@@ -76,7 +76,6 @@ Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram,
   if (rules.is_blocked(datagram.source) && !rules.never_blocked.holds(datagram.source))
     return {Why::BlockedPrefix, true};
   if (message.kind == sip::Kind::Keepalive) return {Why::Keepalive};
-  if (message.kind == sip::Kind::Malformed) return {Why::Malformed};
 
   if (source != nullptr) source->try_user(table.hash(text_hash(message.to_user.in(datagram.payload))));
   if (rules.scanner.action != Action::Off) {
@@ -84,6 +83,7 @@ Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram,
     if (mark != nullptr && mark->weight == sip::Weight::Hard)
       return convict(Why::Scanner, rules.scanner.action, rules, source, datagram, message, mark, now, offence);
   }
+  if (message.kind == sip::Kind::Malformed) return {Why::Malformed}; // after the marks: attack tools are sloppy writers
   if (message.kind == sip::Kind::Response) return {Why::Response};
   if (source == nullptr) return {Why::Unmetered};
   if (message.method == sip::Method::Register && rules.register_flood.action != Action::Off &&
