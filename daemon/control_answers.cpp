@@ -111,6 +111,7 @@ private:
       return std::unexpected(Refused{"--scope all for one block is not supported by this version; nftables.scope sets it for all"});
     const auto length = request.value("for_s", std::int64_t{3600});
     if (length < 1 || length > kLongestBlockS) return std::unexpected(Refused{"a block lasts from one second to one year"});
+    if (control_.immune_.erase(*prefix) > 0) control_.refresh_never_blocked(); // the operator thinks better of it
     auto changes = control_.blocks_.block(*prefix, std::chrono::seconds(length), request.value("reason", ""), monotonic_now());
     if (!changes) return std::unexpected(Refused{changes.error()});
     const auto subject = changes->back().block.subject;
