@@ -52,7 +52,15 @@ def main():
     LabTest.program = os.path.abspath(sys.argv.pop(1))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with Lab("swl") as LabTest.lab:
-        unittest.main(verbosity=2)
+        result = unittest.main(verbosity=2, exit=False).result
+    if result.skipped and os.environ.get("CI"):
+        sys.exit("CI allows no skipped test")
+    sys.exit(not result.wasSuccessful())
+
+
+def measured(text):
+    """Prints a figure where tests/run finds it among all the output."""
+    print(f"\nmeasured: {text}", flush=True)
 
 
 def skip(reason):
