@@ -117,7 +117,7 @@ class Frames(LabTest):
     def test_every_packet_has_one_verdict(self):
         self.lab.attacks.flood("198.18.15.1", count=200, per_second=400)
         status = self.daemon.ask("status")
-        self.assertGreater(status["received"], 200)
+        self.assertGreaterEqual(status["received"], 200)
         self.assertEqual(status["received"], status["passed"] + status["dropped"])
         self.assertEqual(status["received"], sum(status["verdicts"].values()))
 

@@ -16,7 +16,7 @@ SERVER_V4, SERVER_V6 = "192.0.2.10", "2001:db8:0:1::10"
 GATEWAY_V4, GATEWAY_V6 = "192.0.2.1", "2001:db8:0:1::1"
 # Every address of these belongs to the net side: attackers and phones choose theirs by binding to it.
 NET_V4 = ("198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15")
-NET_V6 = ("2001:db8:66::66/64", "2001:db8:113::10/64")
+NET_V6 = ("2001:db8:66::66/64", "2001:db8:66::67/64", "2001:db8:113::10/64")
 
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
