@@ -1,0 +1,161 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The daemon's life: how it starts, or says why it cannot; how little it needs; how it ends and what it leaves."""
+import contextlib
+import time
+import unittest
+
+from lab import Sipward
+from lab.attackers import SCANNER
+from lab.case import LabTest, main, measured
+from lab.network import run
+from lab.sipward import settings
+
+HUGEPAGES = "/proc/sys/vm/nr_hugepages"
+
+
+class Stop(LabTest):
+    def blocked_then_stopped(self, on_stop):
+        daemon = Sipward(self.lab, self.program, nftables={"on_stop": on_stop})
+        with self.honest_phones():
+            self.lab.attacks.flood("198.51.100.66", count=2, per_second=20, user_agent=SCANNER)
+            self.assertTrue(daemon.holds("198.51.100.66"))
+            code, seconds = daemon.stop()
+        self.assertEqual(code, 0, daemon.output())
+        self.assertLess(seconds, 5)
+        return daemon
+
+    def test_remove_leaves_no_table(self):
+        daemon = self.blocked_then_stopped("remove")
+        self.assertFalse(daemon.table())
+
+    def test_keep_leaves_the_set_in_force(self):
+        daemon = self.blocked_then_stopped("keep")
+        self.addCleanup(self.lab.run, "edge", ["nft", "delete table inet sipward"])
+        self.assertTrue(daemon.holds("198.51.100.66", seconds=0))
+        before = self.lab.reached("198.51.100.66")
+        self.lab.attacks.flood("198.51.100.66", count=20, per_second=100)
+        self.assertEqual(self.lab.reached("198.51.100.66"), before)
+
+    def test_a_stop_in_the_middle_of_a_flood_is_as_clean(self):
+        with Sipward(self.lab, self.program) as daemon:
+            self.lab.attacks.flood("198.51.100.67", count=300, per_second=2000)
+            code, seconds = daemon.stop()
+        self.assertEqual(code, 0, daemon.output())
+        self.assertLess(seconds, 5)
+
+
+class Start(LabTest):
+    """What is wrong is named, with what to do; exit code 1."""
+
+    def fails(self, text, *before):
+        file = self.lab.dir / "start.yaml"
+        file.write_text(text)
+        done = self.lab.run("edge", [*before, "timeout", 20, self.program, "run", "--config", file], check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertFalse(self.lab.run("edge", ["nft", "list", "table", "inet", "sipward"], check=False).returncode == 0, "it left a table behind")
+        return done.stderr
+
+    def test_a_missing_interface(self):
+        self.assertIn("nonesuch0", self.fails(settings(self.lab.dir, {"ports": {"outside": "nonesuch0"}})))
+
+    def test_a_wrong_setting_with_its_place(self):
+        self.assertRegex(self.fails("ports: {outside: eth1}\nblock: {ladder: [5 parsecs]}\n"), r"start\.yaml:2:\d+: .+")
+
+    def test_broken_yaml_with_its_place(self):
+        self.assertRegex(self.fails("ports: [\n"), r"start\.yaml:\d+:\d+: .+")
+
+    def test_a_missing_file(self):
+        done = self.lab.run("edge", [self.program, "run", "--config", "/nonexistent/sipward.yaml"], check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/nonexistent/sipward.yaml", done.stderr)
+
+    def test_without_the_capabilities_it_names_them(self):
+        for capability in ("net_admin", "net_raw"):
+            said = self.fails(settings(self.lab.dir, {}), "setpriv", f"--bounding-set=-{capability}", f"--inh-caps=-{capability}")
+            self.assertIn(f"CAP_{capability.upper()}", said)
+
+    def test_a_second_one_in_the_same_network_namespace_is_refused(self):
+        with Sipward(self.lab, self.program) as daemon:
+            second = self.lab.dir / "second.yaml"
+            second.write_text(settings(self.lab.dir, {}))
+            done = self.lab.run("edge", ["timeout", 20, self.program, "run", "--config", second], check=False)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("already", done.stderr)
+            self.assertTrue(daemon.ready(), "the first one was disturbed")
+
+    def test_a_second_one_in_another_network_namespace_is_not(self):
+        with Sipward(self.lab, self.program):
+            other = self.lab.dir / "other.yaml"
+            other.write_text(settings(self.lab.dir, {"ports": {"outside": "o0"}}))
+            done = self.lab.run("net", ["timeout", 3, self.program, "run", "--config", other], check=False)
+            self.assertIn(done.returncode, (0, 124), done.stderr)  # ran until the time was up
+
+    def test_what_else_stands_in_nftables_is_left_alone(self):
+        self.lab.run("edge", ["nft", "add table inet admin; add chain inet admin input { type filter hook input priority 0; }"])
+        self.addCleanup(self.lab.run, "edge", ["nft", "delete table inet admin"])
+        with Sipward(self.lab, self.program):
+            self.assertIn("admin", self.lab.run("edge", ["nft", "list tables"]).stdout)
+        self.assertIn("admin", self.lab.run("edge", ["nft", "list tables"]).stdout)
+
+
+class Appetite(LabTest):
+    def test_an_idle_daemon_uses_under_3_percent_of_a_core(self):
+        with Sipward(self.lab, self.program) as daemon:
+            time.sleep(1)
+            before, start = daemon.cpu_seconds(), time.monotonic()
+            time.sleep(6)
+            share = (daemon.cpu_seconds() - before) / (time.monotonic() - start)
+        measured(f"an idle daemon uses {share:.1%} of a core")
+        self.assertLess(share, 0.03)
+
+    def protects(self, hugepages):
+        with Sipward(self.lab, self.program, memory={"hugepages": hugepages}) as daemon, self.honest_phones():
+            self.lab.attacks.flood("198.51.100.68", count=100, per_second=200, user_agent=SCANNER)
+            self.assertTrue(daemon.holds("198.51.100.68"))
+        return daemon
+
+    def test_without_hugepages(self):
+        self.protects("off")
+
+    def test_with_hugepages(self):
+        with hugepages(48):
+            self.protects("on")
+
+    def test_auto_takes_them_where_they_are(self):
+        with hugepages(48):
+            daemon = self.protects("auto")
+            self.assertNotIn("hugepages", daemon.output().lower())
+
+    def test_auto_says_once_that_there_are_none(self):
+        with hugepages(0):
+            daemon = self.protects("auto")
+            self.assertEqual(sum("hugepages" in line.lower() for line in daemon.output().splitlines()), 1, daemon.output())
+
+    def test_on_without_any_is_refused_with_what_to_do(self):
+        with hugepages(0), self.assertRaisesRegex(RuntimeError, "(?s)exit code 1.*nr_hugepages"):
+            Sipward(self.lab, self.program, memory={"hugepages": "on"})
+
+
+@contextlib.contextmanager
+def hugepages(count):
+    """The machine has so many 2 MiB pages reserved, for a while."""
+    with open(HUGEPAGES) as file:
+        before = file.read()
+    write(str(count))
+    try:
+        with open(HUGEPAGES) as file:
+            if int(file.read()) < count:
+                raise unittest.SkipTest(f"this machine has no {count} hugepages to spare")
+        yield
+    finally:
+        write(before)
+
+
+def write(count):
+    with open(HUGEPAGES, "w") as file:
+        file.write(count)
+
+
+if __name__ == "__main__":
+    main()
