@@ -14,8 +14,9 @@
 
 // The settings file, /etc/sipward/sipward.yaml: text to plain structs, strictly. This is the only code that knows YAML.
 //
-// Unknown keys, wrong units and impossible values are errors with file, line and column; nothing is guessed. The defaults
-// are the initialisers below, and the shipped config/sipward.yaml shows every one of them (held equal by a test).
+// Unknown keys, wrong units and impossible values are errors with file, line and column; nothing is guessed. The
+// defaults are the initialisers below, and the shipped config/sipward.yaml shows every one of them (held equal by a
+// test).
 namespace sipward::config {
 
 using Seconds = std::chrono::seconds;

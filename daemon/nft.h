@@ -63,12 +63,13 @@ public:
   Nft& operator=(Nft&&) noexcept;
   ~Nft();
 
-  // Makes the whole table in one transaction, replacing any earlier table of ours: sets, the never-blocked ranges, chains, rules,
-  // and the elements given. Nobody sees a moment without it.
-  std::expected<void, Error> install(const Layout& layout, const policy::PrefixSet& allowed, std::span<const Change> elements);
+  // Makes the whole table in one transaction, replacing any earlier table of ours: sets, the never-blocked ranges,
+  // chains, rules, and the elements given. Nobody sees a moment without it.
+  std::expected<void, Error> install(const Layout& layout, const policy::PrefixSet& allowed,
+                                     std::span<const Change> elements);
 
-  // Applies all changes in one transaction. An Add of an element that stands already renews its timeout (delete and add);
-  // a Delete of one that is not there (any more) is no error.
+  // Applies all changes in one transaction. An Add of an element that stands already renews its timeout (delete and
+  // add); a Delete of one that is not there (any more) is no error.
   std::expected<void, Error> commit(std::span<const Change> changes);
 
   // Replaces the never-blocked ranges in one transaction.

@@ -11,7 +11,8 @@
 #include "policy/time.h"
 #include "sip/message.h"
 
-// The block: the value that the judge's offence becomes, and that the kernel's set, the log, the control socket and replay all carry.
+// The block: the value that the judge's offence becomes, and that the kernel's set, the log, the control socket and
+// replay all carry.
 namespace sipward::policy {
 
 // Why somebody is blocked. The names are fixed: outside tools read them.

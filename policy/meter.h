@@ -5,19 +5,22 @@
 
 #include "policy/time.h"
 
-// The leaky bucket as a meter: the generic cell rate algorithm (ITU-T I.371, "virtual scheduling"). One number per meter, the
-// theoretical arrival time (TAT) of the next request if requests came exactly at the rate; no windows to roll, no counters to reset.
+// The leaky bucket as a meter: the generic cell rate algorithm (ITU-T I.371, "virtual scheduling"). One number per
+// meter, the theoretical arrival time (TAT) of the next request if requests came exactly at the rate; no windows to
+// roll, no counters to reset.
 namespace sipward::policy {
 
-// Meters count time in ticks of 2^-18 s (3.8 us) modulo 2^32, so that a dozen of them fit into a source's cache line. The circle
-// is 4.5 h round: whoever keeps a TAT must not let more than kHorizon pass between two looks at it (the source table does not).
+// Meters count time in ticks of 2^-18 s (3.8 us) modulo 2^32, so that a dozen of them fit into a source's cache line.
+// The circle is 4.5 h round: whoever keeps a TAT must not let more than kHorizon pass between two looks at it (the
+// source table does not).
 using Ticks = std::uint32_t;
 inline constexpr std::int64_t kTicksPerSecond = 1 << 18;
 inline constexpr Duration kHorizon = std::chrono::hours(1);
 
 constexpr Ticks ticks(Time at) noexcept {
   const auto ns = at.time_since_epoch().count();
-  return static_cast<Ticks>(ns / 1'000'000'000 * kTicksPerSecond + ns % 1'000'000'000 * kTicksPerSecond / 1'000'000'000);
+  return static_cast<Ticks>(ns / 1'000'000'000 * kTicksPerSecond +
+                            ns % 1'000'000'000 * kTicksPerSecond / 1'000'000'000);
 }
 
 // A rate with a burst, as people write it ("10/s", burst 75).

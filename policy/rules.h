@@ -17,7 +17,8 @@ namespace sipward::policy {
 // What happens to whoever breaks a rule.
 enum class Action : std::uint8_t { Off, Log, Limit, Block };
 
-// The policies, as the operator tunes them. Shapes and defaults only; the reasons for each number stand in config/sipward.yaml.
+// The policies, as the operator tunes them. Shapes and defaults only; the reasons for each number stand in
+// config/sipward.yaml.
 struct MarkPolicy {
   Action action = Action::Block;
   friend bool operator==(const MarkPolicy&, const MarkPolicy&) = default;
@@ -45,14 +46,14 @@ struct Detect {
   friend bool operator==(const Detect&, const Detect&) = default;
 };
 
-// Everything a worker needs to judge a packet, in one immutable value. The control thread makes a new one for every change and
-// publishes it; a worker reads one snapshot per burst.
+// Everything a worker needs to judge a packet, in one immutable value. The control thread makes a new one for every
+// change and publishes it; a worker reads one snapshot per burst.
 struct Rules {
-  std::vector<std::uint16_t> ports;    // SIP ports of the protected servers
-  std::vector<Address> servers;        // who is protected; sorted. Everybody else is outside
-  PrefixSet never_blocked;             // allow list, own addresses, gateways, resolvers, loopback, multicast
-  std::vector<Prefix> blocked;         // prefixes that stand in the kernel's sets; sorted by (length, base)
-  std::uint8_t ipv6_prefix = 64;       // an IPv6 source is its prefix of this length
+  std::vector<std::uint16_t> ports; // SIP ports of the protected servers
+  std::vector<Address> servers;     // who is protected; sorted. Everybody else is outside
+  PrefixSet never_blocked;          // allow list, own addresses, gateways, resolvers, loopback, multicast
+  std::vector<Prefix> blocked;      // prefixes that stand in the kernel's sets; sorted by (length, base)
+  std::uint8_t ipv6_prefix = 64;    // an IPv6 source is its prefix of this length
   MarkPolicy scanner;
   RatePolicy register_flood;
   Meter register_meter;

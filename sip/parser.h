@@ -3,15 +3,17 @@
 
 #include <string_view>
 
+#include "sip/index.h"
 #include "sip/message.h"
 
 namespace sipward::sip {
 
-inline constexpr std::size_t kMaxHeaders = 128;       // headers read per message; further ones are not looked at
-inline constexpr std::size_t kMaxHeaderOctets = 8192; // octets inspected for headers
-
-// Reads one datagram. Total: every octet string has a defined result. Bounded, allocates nothing, throws nothing.
-// Any thread. `datagram` is at most 65,535 octets; longer input is read as if it ended there.
+// Reads one datagram, every part of it that judging needs. Total: every octet string has a defined result. Bounded,
+// allocates nothing, throws nothing. Any thread. `datagram` is at most 65,535 octets; longer input is read as if it
+// ended there.
 Message parse(std::string_view datagram) noexcept;
+
+// The same without SIMD.
+Message parse_plain(std::string_view datagram) noexcept;
 
 } // namespace sipward::sip

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "config/rules.h"
+
+#include <algorithm>
+
+namespace sipward::config {
+
+policy::Rules rules(const Settings& settings) {
+  policy::Rules rules;
+  rules.ports = settings.sip.ports;
+  rules.servers = settings.sip.servers;
+  std::ranges::sort(rules.servers);
+  rules.never_blocked = policy::PrefixSet(settings.allow);
+  rules.ipv6_prefix = settings.sources.ipv6_prefix;
+  rules.scanner = settings.detect.scanner;
+  rules.register_flood = settings.detect.register_flood;
+  rules.register_meter = policy::Meter(settings.detect.register_flood.limit);
+  rules.marks = std::make_shared<const sip::Marks>(settings.scanners.user_agents);
+  return rules;
+}
+
+policy::BlockOptions block_options(const Settings& settings) {
+  policy::BlockOptions options;
+  options.ladder.assign(settings.block.ladder.begin(), settings.block.ladder.end());
+  options.prefix_v4 = settings.prefix.ipv4;
+  options.prefix_v6 = settings.prefix.ipv6;
+  options.source_v6 = settings.sources.ipv6_prefix;
+  options.offenders = settings.prefix.offenders;
+  options.within = settings.prefix.within;
+  options.fuse = settings.prefix.fuse;
+  options.max_hosts = settings.block.max_entries;
+  options.dry_run = settings.block.dry_run;
+  return options;
+}
+
+} // namespace sipward::config

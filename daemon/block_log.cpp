@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "daemon/block_log.h"
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+
+#include "daemon/block_json.h"
+#include "daemon/folders.h"
+
+namespace sipward::daemon {
+namespace {
+
+using policy::BlockChange;
+
+std::string rate(double per_second) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.1f/s", per_second);
+  return text.data();
+}
+
+void append_evidence(std::string& line, const policy::Block& block) {
+  const auto& evidence = block.evidence;
+  if (block.reason == policy::Reason::Prefix) line += " offenders=" + std::to_string(evidence.offenders);
+  if (evidence.user_agent.size > 0) line += " ua=" + quoted(evidence.user_agent.view());
+  if (evidence.mark.size > 0) line += " mark=" + quoted(evidence.mark.view());
+  if (evidence.method.size > 0) line += " method=" + word(evidence.method.view());
+  if (evidence.rate_per_s > 0) line += " rate=" + rate(evidence.rate_per_s);
+  if (evidence.limit_per_s > 0) line += " limit=" + rate(evidence.limit_per_s);
+  if (evidence.users > 0) line += " users=" + std::to_string(evidence.users);
+  if (evidence.failures > 0) line += " failures=" + std::to_string(evidence.failures);
+  if (evidence.successes > 0) line += " successes=" + std::to_string(evidence.successes);
+  if (block.packets_before > 0) line += " packets=" + std::to_string(block.packets_before);
+  if (!block.note.empty()) line += " note=" + quoted(block.note);
+  line += block.proven ? " proven=yes" : " proven=no";
+}
+
+} // namespace
+
+std::string_view event_name(const BlockChange& change) noexcept {
+  if (change.kind == BlockChange::Kind::Removed) return "unblock";
+  return change.block.dry_run ? "would_block" : "block";
+}
+
+std::string block_line(const BlockChange& change, policy::Time at, const WallClock& clock) {
+  const auto& block = change.block;
+  std::string line = rfc3339(clock.at(at)) + " " + std::string(event_name(change)) + " " + to_string(block.subject);
+  if (change.kind == BlockChange::Kind::Removed)
+    return line + " reason=" + std::string(to_string(change.ending)) + " dropped=" + std::to_string(block.packets_dropped);
+  line += " reason=" + std::string(to_string(block.reason)) + " for=" + human_duration(block.until - block.since) +
+          " step=" + std::to_string(block.step);
+  append_evidence(line, block);
+  return line;
+}
+
+struct BlockLog::State {
+  std::shared_ptr<spdlog::logger> logger;
+  config::LogFormat format = config::LogFormat::Text;
+  std::int64_t second = 0; // the one that `written` and `held` belong to
+  unsigned written = 0;
+  std::uint64_t held_blocks = 0, held_unblocks = 0;
+};
+
+std::expected<std::unique_ptr<BlockLog>, std::string> BlockLog::open(const std::filesystem::path& file, config::LogFormat format) {
+  if (const auto made = make_folder_for(file); !made) return std::unexpected("log.file: " + made.error());
+  auto state = std::make_unique<State>();
+  state->format = format;
+  try {
+    state->logger = std::make_shared<spdlog::logger>("block", std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string()));
+  } catch (const spdlog::spdlog_ex& error) {
+    return std::unexpected("log.file: " + std::string(error.what()));
+  }
+  state->logger->set_pattern("%v");
+  state->logger->flush_on(spdlog::level::info); // a decision that was announced is on file
+  return std::unique_ptr<BlockLog>(new BlockLog(std::move(state)));
+}
+
+BlockLog::BlockLog(std::unique_ptr<State> state) : state_(std::move(state)) {}
+BlockLog::~BlockLog() = default;
+
+void BlockLog::write(const BlockChange& change, policy::Time at, const WallClock& clock) {
+  summarise(at, clock);
+  if (++state_->written > kLinesPerSecond) {
+    ++(change.kind == BlockChange::Kind::Added ? state_->held_blocks : state_->held_unblocks);
+    return;
+  }
+  state_->logger->info(state_->format == config::LogFormat::Json ? change_json(change, at, clock).dump()
+                                                                 : block_line(change, at, clock));
+}
+
+void BlockLog::summarise(policy::Time at, const WallClock& clock) {
+  const auto second = std::chrono::floor<std::chrono::seconds>(at).time_since_epoch().count();
+  if (second == state_->second) return;
+  if (state_->held_blocks + state_->held_unblocks > 0) {
+    if (state_->format == config::LogFormat::Json) {
+      const nlohmann::ordered_json summary = {{"time", rfc3339(clock.at(at))},
+                                              {"event", "summary"},
+                                              {"blocks", state_->held_blocks},
+                                              {"unblocks", state_->held_unblocks}};
+      state_->logger->info(summary.dump());
+    } else {
+      state_->logger->info("{} summary - blocks={} unblocks={}", rfc3339(clock.at(at)), state_->held_blocks, state_->held_unblocks);
+    }
+  }
+  state_->second = second;
+  state_->written = 0;
+  state_->held_blocks = state_->held_unblocks = 0;
+}
+
+void BlockLog::alert(std::string_view text, policy::Time at, const WallClock& clock) {
+  if (state_->format == config::LogFormat::Json) {
+    const nlohmann::ordered_json alert = {{"time", rfc3339(clock.at(at))}, {"event", "alert"}, {"text", text}};
+    state_->logger->info(alert.dump());
+  } else {
+    state_->logger->info("{} alert - {}", rfc3339(clock.at(at)), text);
+  }
+}
+
+} // namespace sipward::daemon

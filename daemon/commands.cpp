@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "daemon/commands.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "config/config.h"
+#include "daemon/control.h"
+#include "daemon/replay.h"
+#include "daemon/version.h"
+
+namespace sipward::daemon {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr char kSettings[] = "/etc/sipward/sipward.yaml";
+constexpr char kSocket[] = "/run/sipward/control.sock";
+
+int refuse(const std::string& why, Exit code = kRefused) {
+  std::cerr << "sipward: " << why << "\n";
+  return code;
+}
+
+// ---- the daemon and the files it reads
+
+int run(const std::string& file, bool dry_run) {
+  auto settings = config::load(file);
+  if (!settings) return refuse(to_string(settings.error()));
+  if (settings->mode == config::Mode::Inline) return refuse(file + ": mode: inline is not in force yet; use monitor");
+  settings->block.dry_run |= dry_run;
+
+  spdlog::set_default_logger(spdlog::stderr_color_mt("sipward"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %l %v", spdlog::pattern_time_type::utc);
+  static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::err, spdlog::level::warn, spdlog::level::info,
+                                                          spdlog::level::debug};
+  spdlog::set_level(kLevels[static_cast<std::size_t>(settings->log.level)]);
+
+  sigset_t all; // the control loop reads signals when it is ready for them; threads made from here on inherit this
+  sigfillset(&all);
+  for (const int fatal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigdelset(&all, fatal);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+
+  auto control = Control::start(std::move(*settings));
+  if (!control) return refuse(control.error());
+  (*control)->run();
+  return kDone;
+}
+
+int check(const std::string& file) {
+  const auto settings = config::load(file);
+  if (!settings) return refuse(to_string(settings.error()));
+  std::cout << config::describe(*settings);
+  return kDone;
+}
+
+// ---- questions to a running daemon
+
+struct Asker {
+  std::string socket = kSocket;
+  bool json = false;
+
+  // Sends a request; on success prints what the daemon answered, as JSON or through `tell`.
+  template <typename Tell> int operator()(const Json& request, Tell tell) const {
+    const auto line = ask(socket, request.dump(-1, ' ', false, Json::error_handler_t::replace));
+    if (!line) return refuse(line.error().message, line.error().nobody_there ? kNobodyThere : kRefused);
+    const Json answer = Json::parse(*line, nullptr, false);
+    if (answer.is_discarded()) return refuse("the daemon's answer is not JSON");
+    if (!answer.value("ok", false)) return refuse(answer.value("error", "the daemon refused"));
+    if (json) std::cout << answer["result"].dump(2) << "\n";
+    else tell(answer["result"]);
+    return kDone;
+  }
+};
+
+void tell_status(const Json& status) {
+  const auto number = [&](const char* key) { return std::to_string(status.value(key, std::uint64_t{0})); };
+  const auto row = [](const std::string& name, const std::string& value) {
+    std::cout << name << std::string(name.size() < 14 ? 14 - name.size() : 1, ' ') << value << "\n";
+  };
+  std::string ports;
+  for (const auto& port : status["outside"]) ports += (ports.empty() ? "" : ", ") + port.get<std::string>();
+  row("mode", status.value("mode", "") + " on " + ports + (status.value("dry_run", false) ? ", dry run" : ""));
+  row("up for", human_duration(std::chrono::seconds(status.value("uptime_s", std::int64_t{0}))));
+  row("received", number("received") + " packets, " + number("passed") + " passed, " + number("dropped") + " dropped");
+  row("lost", std::to_string(status["lost"].value("rx", 0)) + " packets, " + std::to_string(status["lost"].value("offences", 0)) + " offences");
+  row("sources", number("sources") + " of " + std::to_string(status["source_table"].value("capacity", 0)));
+  row("blocks", number("blocks"));
+  row("nftables", status["nft"].value("in_sync", false) ? "in sync" : "OUT OF SYNC");
+  std::cout << "\nverdicts\n";
+  for (const auto& [name, count] : status["verdicts"].items())
+    if (count != 0) row("  " + name, count.dump());
+}
+
+void tell_blocks(const Json& blocks) {
+  if (blocks.empty()) {
+    std::cout << "nobody is blocked\n";
+    return;
+  }
+  Table table({{"SUBJECT"}, {"REASON"}, {"SINCE"}, {"UNTIL"}, {"DROPPED", Align::Right}, {"WHAT"}});
+  for (const auto& block : blocks) {
+    const auto& evidence = block["evidence"];
+    std::string what = evidence.value("note", "");
+    if (const auto agent = evidence.value("user_agent", ""); what.empty() && !agent.empty()) what = quoted(agent);
+    if (block.value("action", "") == "would_block") what += " (would block)";
+    table.add({block.value("subject", ""), block.value("reason", ""), block.value("since", ""), block.value("until", ""),
+               std::to_string(block.value("packets_dropped", std::uint64_t{0})), what});
+  }
+  std::cout << table.text();
+}
+
+std::int64_t seconds(const std::string& text) { return config::parse_duration(text)->count(); }
+
+// For CLI11: a duration as the settings write it.
+std::string duration_fault(const std::string& text) {
+  return config::parse_duration(text) ? "" : "'" + text + "' is no duration: write 90s, 5m, 1h30m, 2h or 7d";
+}
+
+} // namespace
+
+int command_line(int argc, char** argv) {
+  CLI::App app{"sipward keeps scanners and floods away from SIP servers.", "sipward"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("sipward ") + kVersion);
+  app.footer("Exit codes: 0 done, 1 refused or invalid, 2 usage, 3 no daemon there.");
+  std::string settings_file = kSettings;
+  bool dry_run = false;
+  ReplayOptions replay_options;
+  std::vector<std::string> replay_servers;
+  std::string replay_settings;
+  Asker asker;
+  std::string subject, length = "1h", immune = "10m", reason, scope = "sip";
+  int code = kDone;
+
+  const auto asks = [&](CLI::App* command) {
+    command->add_option("--socket", asker.socket, "the daemon's control socket")->capture_default_str();
+    command->add_flag("--json", asker.json, "print JSON");
+    return command;
+  };
+
+  auto* run_command = app.add_subcommand("run", "The daemon, in the foreground.");
+  run_command->add_option("--config", settings_file, "the settings file")->capture_default_str();
+  run_command->add_flag("--dry-run", dry_run, "judge and log, but block nobody");
+  run_command->callback([&] { code = run(settings_file, dry_run); });
+
+  auto* check_command = app.add_subcommand("check", "Is a settings file valid? Prints the settings that would be in effect.");
+  check_command->add_option("--config", settings_file, "the settings file")->capture_default_str();
+  check_command->callback([&] { code = check(settings_file); });
+
+  auto* replay_command = app.add_subcommand("replay", "Who would have been blocked in these captures, when, and why; and who talked most.");
+  replay_command->add_option("CAPTURE", replay_options.captures, "pcap or pcapng files")->required();
+  replay_command->add_option("--config", replay_settings, "judge by this settings file (default: the built-in settings)");
+  replay_command->add_option("--server", replay_servers, "an address of the protected servers; may be given again")
+      ->allow_extra_args(false);
+  replay_command->add_option("--sort", replay_options.sort, "order of the talkers")
+      ->check(CLI::IsMember({"requests", "flows", "octets", "packets", "duration"}))
+      ->capture_default_str();
+  replay_command->add_flag("--json", replay_options.json, "print JSON");
+  replay_command->callback([&] {
+    for (const auto& text : replay_servers) {
+      const auto server = policy::Address::parse(text);
+      if (!server) throw CLI::ValidationError("--server", "'" + text + "' is no address");
+      replay_options.servers.push_back(*server);
+    }
+    if (!replay_settings.empty()) {
+      auto settings = config::load(replay_settings);
+      if (!settings) {
+        code = refuse(to_string(settings.error()));
+        return;
+      }
+      replay_options.settings = std::move(*settings);
+    }
+    const auto done = replay(replay_options, std::cout);
+    code = done ? kDone : refuse(done.error());
+  });
+
+  asks(app.add_subcommand("status", "What the daemon sees and does."))->callback([&] {
+    code = asker({{"command", "status"}}, tell_status);
+  });
+  asks(app.add_subcommand("blocks", "Who is blocked."))->callback([&] { code = asker({{"command", "blocks"}}, tell_blocks); });
+
+  auto* block_command = asks(app.add_subcommand("block", "Block a host or a prefix."));
+  block_command->add_option("ADDR[/LEN]", subject, "whom")->required();
+  block_command->add_option("--for", length, "how long")->check(duration_fault)->capture_default_str();
+  block_command->add_option("--reason", reason, "a note for the log");
+  block_command->add_option("--scope", scope, "sip, or all traffic")->check(CLI::IsMember({"sip", "all"}))->capture_default_str();
+  block_command->callback([&] {
+    code = asker({{"command", "block"}, {"subject", subject}, {"for_s", seconds(length)}, {"reason", reason}, {"scope", scope}},
+                 [](const Json& block) {
+                   std::cout << block.value("subject", "") << (block.value("action", "") == "block" ? " is" : " would be")
+                             << " blocked until " << block.value("until", "") << "\n";
+                 });
+  });
+
+  auto* unblock_command = asks(app.add_subcommand("unblock", "Lift a block."));
+  unblock_command->add_option("ADDR[/LEN]", subject, "whom")->required();
+  unblock_command->add_option("--immune", immune, "and do not block it again for so long")->check(duration_fault)->capture_default_str();
+  unblock_command->callback([&] {
+    code = asker({{"command", "unblock"}, {"subject", subject}, {"immune_s", seconds(immune)}}, [&](const Json& done) {
+      std::cout << done.value("subject", "") << " is not blocked any more"
+                << (done.value("immune_s", 0) > 0 ? ", and will not be for " + immune : "") << "\n";
+    });
+  });
+
+  asks(app.add_subcommand("flush", "Lift every block."))->callback([&] {
+    code = asker({{"command", "flush"}}, [](const Json& done) { std::cout << done.value("flushed", 0) << " blocks lifted\n"; });
+  });
+
+  app.add_subcommand("version", "Print the version.")->callback([] { std::cout << "sipward " << kVersion << "\n"; });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kDone : kUsage; // help and version are not errors
+  }
+  return code;
+}
+
+} // namespace sipward::daemon

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <chrono>
+#include <expected>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/config.h"
+#include "daemon/block_log.h"
+#include "daemon/control_socket.h"
+#include "daemon/host.h"
+#include "daemon/nft.h"
+#include "dataplane/dataplane.h"
+#include "policy/block_list.h"
+
+// The control thread: offences in, blocks out. One loop, one owner of everything that is not a packet.
+namespace sipward::daemon {
+
+class Answers;
+
+class Control {
+public:
+  // Opens everything, in the order in which a failure is cheapest; the kernel's table comes last, since its presence says that
+  // sipward enforces. Main thread, with every signal blocked. The error is one sentence that says what is missing.
+  static std::expected<std::unique_ptr<Control>, std::string> start(config::Settings settings);
+  ~Control();
+
+  // Until SIGTERM or SIGINT. Then drains the workers, and leaves or removes the table (nftables.on_stop).
+  void run();
+
+private:
+  explicit Control(config::Settings settings);
+  std::expected<void, std::string> open();
+
+  void wait();
+  void read_signals();
+  void follow_host();
+  void collect(policy::BlockList::Changes changes);
+  void enforce();
+  void read_counters(policy::BlockList::Changes& changes);
+  bool apply(const policy::BlockList::Changes& changes);
+  bool resynchronise();
+  void mark_source(const policy::Block& block, bool blocked);
+  void stop();
+
+  policy::PrefixSet never_blocked() const;
+  void refresh_never_blocked();
+  void end_immunity();
+  std::unique_ptr<const policy::Rules> make_rules() const;
+  nft::Layout layout() const;
+
+  // One line of JSON in, one out: the commands of the control socket, in control_answers.cpp.
+  std::string answer(std::string_view request);
+  friend class Answers;
+
+  const config::Settings settings_;
+  policy::BlockList blocks_;
+  WallClock clock_;
+  policy::Time started_;
+
+  HostFacts facts_;
+  std::map<policy::Prefix, policy::Time> immune_; // after an unblock by hand: not to be blocked again until then
+  policy::BlockList::Changes pending_;            // decided, not yet enforced and logged
+  std::vector<policy::Prefix> published_prefixes_;
+  bool in_sync_ = false; // does the kernel hold what the block list says?
+  policy::Time retry_at_;
+  std::uint64_t withheld_seen_ = 0; // prefix blocks held back by the fuse, as told in the log
+  policy::Time next_fuse_alert_;
+  bool stopping_ = false;
+
+  int instance_ = -1; // the abstract socket that only one sipward can hold in a network namespace
+  int signals_ = -1;
+  int epoll_ = -1;
+  std::optional<Host> host_;
+  std::optional<nft::Nft> nft_;
+  std::unique_ptr<BlockLog> log_;
+  std::unique_ptr<dataplane::Dataplane> dataplane_;
+  std::optional<ControlSocket> socket_;
+};
+
+} // namespace sipward::daemon

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "daemon/control_socket.h"
+
+#include <grp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "daemon/folders.h"
+
+namespace sipward::daemon {
+namespace {
+
+std::string reason(const std::filesystem::path& path, const char* what) {
+  return std::string(what) + " " + path.string() + ": " + std::strerror(errno);
+}
+
+bool address_of(const std::filesystem::path& path, sockaddr_un& address) {
+  address = {};
+  address.sun_family = AF_UNIX;
+  const auto& text = path.native();
+  if (text.size() >= sizeof address.sun_path) return false;
+  std::memcpy(address.sun_path, text.c_str(), text.size() + 1);
+  return true;
+}
+
+bool somebody_listens(const sockaddr_un& address) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const bool there = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  close(fd);
+  return there;
+}
+
+void give_to_group(const std::filesystem::path& path, const std::string& group, std::string& warning) {
+  chmod(path.c_str(), 0660);
+  std::array<char, 4096> buffer{};
+  struct group entry {};
+  struct group* found = nullptr;
+  getgrnam_r(group.c_str(), &entry, buffer.data(), buffer.size(), &found);
+  if (found == nullptr) warning = "control.group: there is no group " + group + " here, so only root can use " + path.string();
+  else if (chown(path.c_str(), static_cast<uid_t>(-1), found->gr_gid) != 0) warning = reason(path, "control.group: cannot change");
+}
+
+} // namespace
+
+std::expected<ControlSocket, std::string> ControlSocket::listen(const std::filesystem::path& path, const std::string& group,
+                                                                std::string& warning) {
+  if (const auto made = make_folder_for(path); !made) return std::unexpected("control.socket: " + made.error());
+  sockaddr_un address{};
+  if (!address_of(path, address)) return std::unexpected("control.socket: the path is too long: " + path.string());
+  if (somebody_listens(address)) return std::unexpected("control.socket: another program listens on " + path.string());
+  unlink(path.c_str()); // left over from a run that was killed
+
+  ControlSocket control;
+  control.path_ = path;
+  control.listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  control.epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  const mode_t mask = umask(0117); // nobody gets in between bind and chmod
+  const int bound = bind(control.listener_, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  umask(mask);
+  if (bound != 0 || ::listen(control.listener_, kMaxControlClients) != 0)
+    return std::unexpected(reason(path, "control.socket: cannot listen on"));
+  give_to_group(path, group, warning);
+  epoll_event event{EPOLLIN, {.fd = control.listener_}};
+  epoll_ctl(control.epoll_, EPOLL_CTL_ADD, control.listener_, &event);
+  return control;
+}
+
+ControlSocket::ControlSocket(ControlSocket&& other) noexcept
+    : path_(std::exchange(other.path_, {})), listener_(std::exchange(other.listener_, -1)),
+      epoll_(std::exchange(other.epoll_, -1)), clients_(std::exchange(other.clients_, {})) {}
+
+ControlSocket::~ControlSocket() {
+  for (const auto& [fd, client] : clients_) close(fd);
+  if (listener_ >= 0) close(listener_);
+  if (epoll_ >= 0) close(epoll_);
+  if (!path_.empty()) unlink(path_.c_str());
+}
+
+void ControlSocket::serve(const Answer& answer) {
+  std::array<epoll_event, kMaxControlClients + 1> events{};
+  const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
+  for (int i = 0; i < count; ++i) {
+    const int fd = events[static_cast<std::size_t>(i)].data.fd;
+    if (fd == listener_) accept_all();
+    else if (const auto client = clients_.find(fd); client != clients_.end()) serve_client(fd, client->second, answer);
+  }
+}
+
+void ControlSocket::accept_all() {
+  for (;;) {
+    const int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) return;
+    if (clients_.size() >= kMaxControlClients) {
+      static constexpr std::string_view kFull = "{\"ok\":false,\"error\":\"too many clients at once\"}\n";
+      [[maybe_unused]] const auto sent = send(fd, kFull.data(), kFull.size(), MSG_NOSIGNAL);
+      close(fd);
+      continue;
+    }
+    clients_.emplace(fd, Client{});
+    epoll_event event{EPOLLIN, {.fd = fd}};
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
+  }
+}
+
+void ControlSocket::watch(int fd, const Client& client) const {
+  // Whoever does not read his answers is not read from either.
+  epoll_event event{client.out.empty() ? EPOLLIN : EPOLLOUT, {.fd = fd}};
+  epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
+}
+
+void ControlSocket::serve_client(int fd, Client& client, const Answer& answer) {
+  bool gone = false;
+  if (client.out.empty()) {
+    std::array<char, 16384> buffer{};
+    const auto got = recv(fd, buffer.data(), buffer.size(), 0);
+    if (got > 0) client.in.append(buffer.data(), static_cast<std::size_t>(got));
+    else gone = got == 0 || (errno != EAGAIN && errno != EINTR);
+  }
+  while (!gone) {
+    // One answer at a time: the next request is looked at when the last answer is on its way.
+    if (client.out.empty() && !client.leaving) {
+      if (const auto end = client.in.find('\n'); end != std::string::npos) {
+        client.out = answer(std::string_view(client.in).substr(0, end)) + "\n";
+        client.in.erase(0, end + 1);
+      } else if (client.in.size() > kMaxControlLine) {
+        client.out = "{\"ok\":false,\"error\":\"a request is at most 64 KiB long\"}\n";
+        client.leaving = true;
+      }
+    }
+    if (client.out.empty()) break;
+    const auto sent = send(fd, client.out.data(), client.out.size(), MSG_NOSIGNAL);
+    if (sent > 0) client.out.erase(0, static_cast<std::size_t>(sent));
+    else if (errno == EAGAIN) break;
+    else gone = true;
+  }
+  if (gone || (client.leaving && client.out.empty())) {
+    close(fd); // takes it out of the epoll set too
+    clients_.erase(fd);
+    return;
+  }
+  watch(fd, client);
+}
+
+std::expected<std::string, ControlFailure> ask(const std::filesystem::path& path, const std::string& request,
+                                               std::chrono::seconds patience) {
+  sockaddr_un address{};
+  if (!address_of(path, address)) return std::unexpected(ControlFailure{false, "the path is too long: " + path.string()});
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const timeval limit{patience.count(), 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  const auto fail = [&](bool nobody_there, const std::string& message) {
+    close(fd);
+    return std::unexpected(ControlFailure{nobody_there, message});
+  };
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    const bool denied = errno == EACCES || errno == EPERM;
+    if (denied) return fail(false, "you may not use " + path.string() + " (it is for root and its group)");
+    return fail(true, "no sipward daemon answers at " + path.string() + ": " + std::strerror(errno));
+  }
+  const std::string line = request + "\n";
+  if (send(fd, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size()))
+    return fail(true, reason(path, "cannot write to"));
+  std::string reply;
+  std::array<char, 16384> buffer{};
+  while (!reply.ends_with('\n')) {
+    const auto got = recv(fd, buffer.data(), buffer.size(), 0);
+    if (got <= 0) return fail(true, "the daemon at " + path.string() + " gave no answer");
+    reply.append(buffer.data(), static_cast<std::size_t>(got));
+  }
+  close(fd);
+  reply.pop_back();
+  return reply;
+}
+
+} // namespace sipward::daemon

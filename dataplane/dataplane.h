@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/config.h"
+#include "dataplane/counters.h"
+#include "policy/judge.h"
+#include "policy/rules.h"
+#include "policy/source_table.h"
+
+// The dataplane as the daemon sees it: ports, workers and the source table behind a face that names no DPDK type.
+// It has no opinion: workers ask policy::decide and obey.
+namespace sipward::dataplane {
+
+struct Options {
+  std::vector<std::string> outside; // interface names, or vdev:STRING
+  std::vector<unsigned> cores;      // worker i runs on cores[i mod size]; empty: anywhere
+  config::Hugepages hugepages = config::Hugepages::Auto;
+  std::uint64_t memory_bytes = std::uint64_t{256} << 20;
+  config::Idle idle = config::Idle::Adaptive;
+  std::vector<std::uint16_t> sip_ports;
+  std::uint32_t source_capacity = 262144;
+};
+Options options(const config::Settings& settings);
+
+// Packets that nobody judged, by cause.
+struct Lost {
+  std::uint64_t rx = 0;       // the receive ring was full
+  std::uint64_t offences = 0; // the ring to the control thread was full
+};
+
+class Dataplane {
+public:
+  // Called with what DPDK says while it starts and runs, a line at a time. Any thread.
+  using Log = std::function<void(std::string_view line)>;
+
+  // Takes the ports and starts one worker for each. Main thread, once per process (DPDK's environment is process-wide).
+  // The error names the interface, capability or memory that is missing, and what to do.
+  static std::expected<std::unique_ptr<Dataplane>, std::string>
+  start(const Options& options, std::unique_ptr<const policy::Rules> rules, Log log);
+  ~Dataplane(); // stop()
+
+  // Everything below: control thread only.
+
+  // From its next burst on, each worker judges by these rules; the old ones are freed once every worker has moved on.
+  void publish(std::unique_ptr<const policy::Rules> rules);
+
+  // Readable (an eventfd) when offences wait.
+  int offence_event() const noexcept;
+  // Hands out what the workers reported since last time.
+  void drain(const std::function<void(const policy::Offence&)>& take);
+
+  Counters counters() const; // the sum of the workers' consistent snapshots
+  Lost lost() const;
+  policy::SourceTable& sources() noexcept;
+  bool on_hugepages() const noexcept;
+
+  // Workers empty their receive rings once more and end; offences may still be drained afterwards.
+  void stop();
+
+private:
+  struct State;
+  explicit Dataplane(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+} // namespace sipward::dataplane

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_log.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "dataplane/port.h"
+
+namespace sipward::dataplane {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Octets of hugepages that nobody uses at the moment.
+std::uint64_t free_hugepage_octets() {
+  std::uint64_t total = 0;
+  std::error_code error;
+  for (const auto& size : fs::directory_iterator("/sys/kernel/mm/hugepages", error)) {
+    std::uint64_t free = 0;
+    std::ifstream(size.path() / "free_hugepages") >> free;
+    const std::string name = size.path().filename(); // hugepages-2048kB
+    total += free * 1024 * std::strtoull(name.c_str() + name.find('-') + 1, nullptr, 10);
+  }
+  return total;
+}
+
+std::string mib(std::uint64_t octets) { return std::to_string(octets >> 20); }
+
+// Only the drivers that are used: DPDK would otherwise load some two hundred.
+std::vector<std::string> drivers(const Options& options) {
+  std::vector<std::string> names = {"mempool_ring", "bus_vdev"};
+  for (const auto& port : options.outside) {
+    std::string name = "net_af_packet";
+    if (port.starts_with("vdev:")) { // vdev:net_pcap0,rx_pcap=...
+      name = port.substr(5, port.find_first_of("0123456789,", 5) - 5);
+    }
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+std::vector<std::string> arguments(const Options& options, bool hugepages) {
+  std::vector<std::string> args = {"sipward", "--no-pci", "--no-telemetry", "--log-level=*:warning"};
+  // The calling thread stays where the scheduler wants it; workers are threads of our own.
+  const long cpus = std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
+  args.push_back("--lcores=0@(0-" + std::to_string(cpus - 1) + ")");
+  if (hugepages) {
+    args.insert(args.end(), {"--in-memory", "--socket-mem=" + mib(options.memory_bytes)});
+  } else {
+    // Nothing is shared with another process, so no run-time files either; several namespaces stand side by side.
+    args.insert(args.end(), {"--no-huge", "--no-shconf", "-m", mib(options.memory_bytes)});
+  }
+  for (const auto& driver : drivers(options)) args.insert(args.end(), {"-d", "librte_" + driver + ".so.23"});
+  return args;
+}
+
+} // namespace
+
+std::expected<std::unique_ptr<Environment>, std::string> Environment::start(const Options& options,
+                                                                            Dataplane::Log log) {
+  const std::uint64_t free = free_hugepage_octets();
+  const bool enough = free >= options.memory_bytes;
+  if (options.hugepages == config::Hugepages::On && !enough)
+    return std::unexpected("memory.hugepages is on, but only " + mib(free) +
+                           " MiB of hugepages are free and memory.size is " + mib(options.memory_bytes) +
+                           " MiB: reserve more (sysctl vm.nr_hugepages) or set it to auto");
+  std::unique_ptr<Environment> environment(new Environment);
+  environment->log_ = std::move(log);
+  environment->on_hugepages_ = enough && options.hugepages != config::Hugepages::Off;
+  environment->stream_ = fopencookie(environment.get(), "w", {nullptr, write_log, nullptr, nullptr});
+  setvbuf(environment->stream_, nullptr, _IOLBF, 0);
+  rte_openlog_stream(environment->stream_);
+
+  auto args = arguments(options, environment->on_hugepages_);
+  std::vector<char*> argv;
+  for (auto& arg : args) argv.push_back(arg.data());
+  if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
+    return std::unexpected(std::string("DPDK does not start: ") + rte_strerror(rte_errno) + environment->last_words());
+  return environment;
+}
+
+Environment::~Environment() {
+  rte_eal_cleanup();
+  rte_openlog_stream(nullptr);
+  if (stream_ != nullptr) std::fclose(stream_);
+}
+
+std::string Environment::last_words() const { return last_.empty() ? "" : " (" + last_ + ")"; }
+
+ssize_t Environment::write_log(void* cookie, const char* text, std::size_t size) {
+  auto& self = *static_cast<Environment*>(cookie);
+  for (const char c : std::string_view(text, size)) {
+    if (c != '\n') {
+      self.line_ += c;
+      continue;
+    }
+    if (self.log_) self.log_(self.line_);
+    self.last_ = std::move(self.line_);
+    self.line_.clear();
+  }
+  return static_cast<ssize_t>(size);
+}
+
+} // namespace sipward::dataplane

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Private to this layer.
+#pragma once
+
+#include <rte_rcu_qsbr.h>
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "dataplane/counters.h"
+#include "dataplane/port.h"
+#include "dataplane/spsc_ring.h"
+
+namespace sipward::dataplane {
+
+inline constexpr std::size_t kOffenceRing = 4096;
+
+// The rules that the workers judge by: replaced by the control thread, freed when no worker can still be reading them
+// (quiescent-state-based reclamation, DPDK Programmer's Guide, chapter "RCU Library").
+class RulesCell {
+public:
+  RulesCell(unsigned workers, std::unique_ptr<const policy::Rules> rules);
+  ~RulesCell();
+
+  // Control thread only.
+  void publish(std::unique_ptr<const policy::Rules> rules);
+
+  // Worker `id` only. The reference holds until the worker's next call of current() or sleep().
+  const policy::Rules& current(unsigned id) noexcept {
+    rte_rcu_qsbr_quiescent(qsbr_.get(), id);
+    return *rules_.load(std::memory_order_acquire); // pairs with publish()
+  }
+  void wake(unsigned id) noexcept { rte_rcu_qsbr_thread_online(qsbr_.get(), id); }
+  void sleep(unsigned id) noexcept { rte_rcu_qsbr_thread_offline(qsbr_.get(), id); }
+
+private:
+  void free_old(bool wait);
+
+  struct QsbrFree {
+    void operator()(rte_rcu_qsbr* qsbr) const noexcept { std::free(qsbr); }
+  };
+  std::unique_ptr<rte_rcu_qsbr, QsbrFree> qsbr_;
+  std::atomic<const policy::Rules*> rules_;
+  std::vector<std::pair<std::uint64_t, std::unique_ptr<const policy::Rules>>>
+      retired_; // control thread; with their tokens
+};
+
+// One thread: receives from one port, judges, counts.
+class Worker {
+public:
+  Worker(unsigned id, std::unique_ptr<Port> port, RulesCell& rules, policy::SourceTable& table, int offence_event,
+         config::Idle idle);
+  ~Worker();
+
+  void start(int cpu); // cpu < 0: anywhere
+  void stop();         // waits for the thread's end
+
+  // Control thread only.
+  SpscRing<policy::Offence, kOffenceRing>& offences() noexcept { return offences_; }
+  const PublishedCounters& counters() const noexcept { return published_; }
+  const Port& port() const noexcept { return *port_; }
+
+private:
+  void run();
+  void judge(const rte_mbuf& frame, const policy::Rules& rules, const policy::Now& now);
+  void report(const policy::Offence& offence);
+  void idle();
+  void block_until_packets();
+
+  const unsigned id_;
+  const std::unique_ptr<Port> port_;
+  RulesCell& rules_;
+  policy::SourceTable& table_;
+  const int offence_event_; // the control thread's eventfd
+  const config::Idle idle_;
+  int stop_event_;
+  std::thread thread_;
+  std::atomic<bool> stopping_ = false;
+
+  Counters counters_; // the worker's own
+  unsigned empty_polls_ = 0;
+  bool rang_ = false; // an offence of this burst waits for its bell
+  PublishedCounters published_;
+  SpscRing<policy::Offence, kOffenceRing> offences_;
+};
+
+} // namespace sipward::dataplane

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "policy/judge.h"
+
+#include <limits>
+
+namespace sipward::policy {
+namespace {
+
+std::uint64_t text_hash(std::string_view text) noexcept { // FNV-1a; the table's keyed hash comes on top
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
+  return hash;
+}
+
+Reason reason_of(Why why) noexcept { return why == Why::Scanner ? Reason::Scanner : Reason::RegisterFlood; }
+
+// Writes down who did what, for the control thread.
+void fill(Offence& offence, Why why, const Rules& rules, const Source* source, const Datagram& datagram,
+          const sip::Message& message, const sip::Mark* mark, const Now& now) noexcept {
+  offence = {};
+  offence.source = datagram.source;
+  offence.source_port = datagram.source_port;
+  offence.reason = reason_of(why);
+  offence.packets_before = source != nullptr ? source->packets.load(std::memory_order_relaxed) : 1;
+  offence.at = now.time;
+  auto& evidence = offence.evidence;
+  evidence.user_agent = Excerpt(message.user_agent.in(datagram.payload));
+  if (mark != nullptr) evidence.mark = Excerpt(mark->name);
+  evidence.method = Excerpt(message.method_token.in(datagram.payload));
+  if (why == Why::RegisterFlood) evidence.limit_per_s = rules.register_flood.limit.per_second;
+  if (source == nullptr) return;
+  evidence.rate_per_s = source->rate_per_s(now);
+  evidence.users = source->users_tried();
+  evidence.failures = source->failures.load(std::memory_order_relaxed);
+  evidence.successes = source->successes.load(std::memory_order_relaxed);
+}
+
+// The verdict on a request that broke a rule: what happens depends on who sent it and on what the operator asked for.
+Verdict convict(Why why, Action action, const Rules& rules, Source* source, const Datagram& datagram,
+                const sip::Message& message, const sip::Mark* mark, const Now& now, Offence& offence) noexcept {
+  if (rules.never_blocked.holds(datagram.source)) return {Why::NeverBlocked};
+  Verdict verdict{why};
+  if (action == Action::Block && (source == nullptr || source->claim_report(now))) {
+    fill(offence, why, rules, source, datagram, message, mark, now);
+    verdict.offence = true;
+  }
+  return verdict;
+}
+
+} // namespace
+
+std::string_view to_string(Why why) noexcept {
+  static constexpr std::array<std::string_view, kWhys> kNames = {
+      "not_ip",    "not_udp",        "bad_frame", "fragment",      "unrelated", "answer",
+      "keepalive", "malformed",      "response",  "clean",         "unmetered", "never_blocked",
+      "blocked",   "blocked_prefix", "scanner",   "register_flood"};
+  return kNames[static_cast<std::size_t>(why)];
+}
+
+bool concerns(const Rules& rules, const Datagram& datagram) noexcept {
+  if (rules.is_port(datagram.destination_port) && rules.is_server(datagram.destination)) return true;
+  return rules.is_port(datagram.source_port) && rules.is_server(datagram.source);
+}
+
+Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram, const sip::Message& message,
+               const Now& now, Offence& offence) noexcept {
+  if (rules.is_server(datagram.source)) {
+    observe_answer(rules, table, datagram, message);
+    return {Why::Answer};
+  }
+  Source* source = table.find_or_insert(source_key(datagram.source, rules.ipv6_prefix), now);
+  if (source != nullptr) {
+    source->touch(now);
+    if (source->blocked(now)) return {Why::Blocked, true};
+  }
+  if (rules.is_blocked(datagram.source) && !rules.never_blocked.holds(datagram.source))
+    return {Why::BlockedPrefix, true};
+  if (message.kind == sip::Kind::Keepalive) return {Why::Keepalive};
+
+  if (source != nullptr) source->try_user(table.hash(text_hash(message.to_user.in(datagram.payload))));
+  if (rules.scanner.action != Action::Off) {
+    const sip::Mark* mark = rules.marks->find(message, datagram.payload);
+    if (mark != nullptr && mark->weight == sip::Weight::Hard)
+      return convict(Why::Scanner, rules.scanner.action, rules, source, datagram, message, mark, now, offence);
+  }
+  if (message.kind == sip::Kind::Malformed) return {Why::Malformed}; // after the marks: attack tools are sloppy writers
+  if (message.kind == sip::Kind::Response) return {Why::Response};
+  if (source == nullptr) return {Why::Unmetered};
+  if (message.method == sip::Method::Register && rules.register_flood.action != Action::Off &&
+      !source->meter(Class::Register, rules.register_meter, now))
+    return convict(Why::RegisterFlood, rules.register_flood.action, rules, source, datagram, message, nullptr, now,
+                   offence);
+  return {Why::Clean};
+}
+
+void observe_answer(const Rules& rules, SourceTable& table, const Datagram& datagram,
+                    const sip::Message& message) noexcept {
+  if (message.kind != sip::Kind::Response || message.cseq_method != sip::Method::Register) return;
+  Source* source = table.find(source_key(datagram.destination, rules.ipv6_prefix));
+  if (source == nullptr) return;
+  // A 401 or 407 is the first half of every honest digest handshake, and a 5xx is our own trouble: neither is a
+  // failure.
+  std::atomic<std::uint16_t>* count = nullptr;
+  if (message.status >= 200 && message.status < 300)
+    count = &source->successes;
+  else if (message.status == 403 || message.status == 404)
+    count = &source->failures;
+  if (count == nullptr) return;
+  const auto value = count->load(std::memory_order_relaxed);
+  if (value != std::numeric_limits<std::uint16_t>::max())
+    count->store(static_cast<std::uint16_t>(value + 1), std::memory_order_relaxed);
+}
+
+} // namespace sipward::policy

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "policy/block.h"
+#include "policy/rules.h"
+#include "policy/source_table.h"
+#include "sip/message.h"
+
+// The judge: one datagram in, one verdict out. A new detection goes here, as one more step of decide().
+namespace sipward::policy {
+
+// One UDP datagram as it came off the wire (or out of a capture).
+struct Datagram {
+  Address source, destination;
+  std::uint16_t source_port = 0, destination_port = 0;
+  std::string_view payload;
+  bool truncated = false; // the capture or the ring did not hold all of it: its parts are judged, its shape is not
+};
+
+// What became of a packet, and why. Every packet received has exactly one.
+enum class Why : std::uint8_t {
+  NotIp,         // ARP, LLDP ... the frame is none of ours
+  NotUdp,        // TCP, ICMP ...
+  BadFrame,      // lengths that contradict each other
+  Fragment,      // of an IP datagram; not put together yet
+  Unrelated,     // UDP, but not between the outside and a protected server's SIP port
+  Answer,        // from a protected server, on the way out
+  Keepalive,     // CRLF, STUN and the like
+  Malformed,     // on the SIP port, but no SIP
+  Response,      // to a request of our server
+  Clean,         // a request within every limit
+  Unmetered,     // as clean, but the source table had no line for its sender
+  NeverBlocked,  // would have been convicted, but its sender is never blocked
+  Blocked,       // its sender stands in the kernel's set
+  BlockedPrefix, // its sender's prefix does
+  Scanner,       // from here on: convicted by this packet
+  RegisterFlood,
+};
+inline constexpr std::size_t kWhys = static_cast<std::size_t>(Why::RegisterFlood) + 1;
+std::string_view to_string(Why why) noexcept; // as in status --json: "register_flood"
+
+struct Verdict {
+  Why why = Why::Unrelated;
+  bool drop = false;    // monitor: the kernel drops it, in its own time; inline: drop it here
+  bool offence = false; // the offence has been filled in and is to be sent to the control thread
+};
+
+// Is this datagram between the outside and a protected server's SIP port, in either direction? Then it is worth
+// parsing.
+bool concerns(const Rules& rules, const Datagram& datagram) noexcept;
+
+// Judges one datagram that concerns() us. Worker thread; no allocation, no clock, no wait. `offence` is written only if
+// the verdict says so.
+Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram, const sip::Message& message,
+               const Now& now, Offence& offence) noexcept;
+
+// Notes how our server answered: the REGISTERs of the source that the answer goes to. Worker thread.
+void observe_answer(const Rules& rules, SourceTable& table, const Datagram& datagram,
+                    const sip::Message& message) noexcept;
+
+} // namespace sipward::policy

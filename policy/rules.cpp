@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "policy/rules.h"
+
+#include <algorithm>
+
+namespace sipward::policy {
+
+bool Rules::is_port(std::uint16_t port) const noexcept { return std::ranges::find(ports, port) != ports.end(); }
+
+bool Rules::is_server(const Address& address) const noexcept { return std::ranges::binary_search(servers, address); }
+
+bool Rules::is_blocked(const Address& address) const noexcept {
+  // Prefixes have one or two lengths per family: one binary search for each length that occurs.
+  for (auto group = blocked.begin(); group != blocked.end();) {
+    const auto length = group->length;
+    const auto end = std::upper_bound(group, blocked.end(), length,
+                                      [](std::uint8_t l, const Prefix& prefix) { return l < prefix.length; });
+    if (length <= bits(address.family) &&
+        std::binary_search(group, end, Prefix::of(address, length),
+                           [](const Prefix& a, const Prefix& b) { return a.base < b.base; }))
+      return true;
+    group = end;
+  }
+  return false;
+}
+
+} // namespace sipward::policy

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "sip/index.h"
+#include "sip/text.h"
+
+// The names of the headers that are known, in lower case, and their compact forms (RFC 3261, section 7.3.3). Private to
+// sip/.
+namespace sipward::sip {
+
+struct HeaderName {
+  std::string_view name;
+  Header header;
+};
+
+inline constexpr std::array<HeaderName, 26> kHeaderNames{{
+    {"via", Header::Via},
+    {"v", Header::Via},
+    {"from", Header::From},
+    {"f", Header::From},
+    {"to", Header::To},
+    {"t", Header::To},
+    {"call-id", Header::CallId},
+    {"i", Header::CallId},
+    {"cseq", Header::CSeq},
+    {"contact", Header::Contact},
+    {"m", Header::Contact},
+    {"max-forwards", Header::MaxForwards},
+    {"user-agent", Header::UserAgent},
+    {"server", Header::Server},
+    {"authorization", Header::Authorization},
+    {"proxy-authorization", Header::ProxyAuthorization},
+    {"www-authenticate", Header::WwwAuthenticate},
+    {"proxy-authenticate", Header::ProxyAuthenticate},
+    {"expires", Header::Expires},
+    {"content-length", Header::ContentLength},
+    {"l", Header::ContentLength},
+    {"content-type", Header::ContentType},
+    {"c", Header::ContentType},
+    {"accept", Header::Accept},
+    {"subject", Header::Subject},
+    {"s", Header::Subject},
+}};
+
+constexpr Header header_of(std::string_view name) noexcept {
+  for (const HeaderName& known : kHeaderNames)
+    if (text::equals(name, known.name)) return known.header;
+  return Header::Other;
+}
+
+// Everything but the lines is as for an empty datagram. Defined with the plain index.
+void reset(Index& out) noexcept;
+
+} // namespace sipward::sip

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "sip/message.h"
+
+// Octets as SIP sees them: white space, case, digits. Private to sip/.
+namespace sipward::sip::text {
+
+constexpr bool is_space(char c) noexcept { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+constexpr bool is_alpha(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
+
+// RFC 3261, section 25.1.
+constexpr bool is_token(char c) noexcept {
+  return is_alpha(c) || is_digit(c) || std::string_view("-.!%*_+`'~").find(c) != std::string_view::npos;
+}
+
+// `b` is in lower case already.
+constexpr bool equals(std::string_view a, std::string_view b) noexcept {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (lower(a[i]) != b[i]) return false;
+  return true;
+}
+
+constexpr Span span(std::size_t begin, std::size_t end) noexcept {
+  return {static_cast<std::uint16_t>(begin), static_cast<std::uint16_t>(end)};
+}
+
+// [begin, end) without the white space at both ends. Where nothing is left, the span is empty at `end`.
+constexpr Span trim(std::string_view datagram, std::size_t begin, std::size_t end) noexcept {
+  while (begin < end && is_space(datagram[begin])) ++begin;
+  while (end > begin && is_space(datagram[end - 1])) --end;
+  return span(begin, end);
+}
+
+// A number in decimal digits and nothing else; values beyond 2^32 - 2 stay at that. False if it is none.
+constexpr bool number(std::string_view digits, std::uint32_t& out) noexcept {
+  std::uint64_t value = 0;
+  for (const char c : digits) {
+    if (!is_digit(c)) return false;
+    value = value * 10 + static_cast<std::uint64_t>(c - '0');
+    if (value > 0xffff'fffe) value = 0xffff'fffe;
+  }
+  out = static_cast<std::uint32_t>(value);
+  return !digits.empty();
+}
+
+} // namespace sipward::sip::text

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <catch2/catch.hpp>
+
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "sip/parser.h"
+
+using namespace sipward::sip;
+
+namespace {
+
+// An exact-size heap copy, so that the address sanitizer sees a single octet read too far.
+struct Datagram {
+  explicit Datagram(std::string_view text) : octets(new char[text.size()]), size(text.size()) {
+    if (size > 0) std::memcpy(octets.get(), text.data(), size);
+  }
+  operator std::string_view() const { return {octets.get(), size}; }
+  std::unique_ptr<char[]> octets;
+  std::size_t size;
+};
+
+const std::string kRegister = "REGISTER sip:example.com SIP/2.0\r\n"
+                              "Via: SIP/2.0/UDP 192.0.2.4:5060;rport;branch=z9hG4bK776asdhds;received=192.0.2.9\r\n"
+                              "Max-Forwards: 70\r\n"
+                              "From: \"Ann \\\"A\\\" B\" <sip:ann%20b@example.com:5062;user=phone>;tag=a73k\r\n"
+                              "To: <sip:ann@[2001:db8::1]>\r\n"
+                              "Call-ID: 1j9FpLxk3uxtm8tn@example.com\r\n"
+                              "CSeq: 1826 REGISTER\r\n"
+                              "Contact: <sip:ann@192.0.2.4>;expires=60, <sip:other@192.0.2.5>\r\n"
+                              "Authorization: Digest username=\"ann\", realm=\"example.com\",nonce=\"84a4cc\",\r\n"
+                              " uri=\"sip:example.com\" , response=\"7587245234b3434cc3412213e5f113a5\"\r\n"
+                              "User-Agent:  Yealink SIP-T46S 66.85.0.5 \r\n"
+                              "Expires: 3600\r\n"
+                              "Content-Length: 0\r\n"
+                              "\r\n";
+
+std::string with(std::string text, std::string_view old, std::string_view now) {
+  const std::size_t at = text.find(old);
+  REQUIRE(at != std::string::npos);
+  return text.replace(at, old.size(), now);
+}
+
+} // namespace
+
+TEST_CASE("every part of a REGISTER is found") {
+  const Datagram d(kRegister);
+  const Message m = parse(d);
+  CHECK(m.kind == Kind::Request);
+  CHECK(m.malformation == Malformation::None);
+  CHECK(m.method == Method::Register);
+  CHECK(m.method_token.in(d) == "REGISTER");
+  CHECK(m.request_uri.in(d) == "sip:example.com");
+  CHECK(m.via_transport.in(d) == "UDP");
+  CHECK(m.via_sent_by.in(d) == "192.0.2.4:5060");
+  CHECK(m.via_branch.in(d) == "z9hG4bK776asdhds");
+  CHECK(m.via_rport.present());
+  CHECK(m.via_rport.empty());
+  CHECK(m.via_received.in(d) == "192.0.2.9");
+  CHECK(m.max_forwards == 70);
+  CHECK(m.from_display.in(d) == "Ann \\\"A\\\" B");
+  CHECK(m.from_user.in(d) == "ann%20b");
+  CHECK(m.from_host.in(d) == "example.com");
+  CHECK(m.from_tag.in(d) == "a73k");
+  CHECK(m.to_user.in(d) == "ann");
+  CHECK(m.to_host.in(d) == "2001:db8::1");
+  CHECK_FALSE(m.to_tag.present());
+  CHECK(m.call_id.in(d) == "1j9FpLxk3uxtm8tn@example.com");
+  CHECK(m.cseq == 1826);
+  CHECK(m.cseq_method == Method::Register);
+  CHECK(m.contact_user.in(d) == "ann");
+  CHECK(m.contact_host.in(d) == "192.0.2.4");
+  CHECK(m.authorization.username.in(d) == "ann");
+  CHECK(m.authorization.realm.in(d) == "example.com");
+  CHECK(m.authorization.nonce.in(d) == "84a4cc");
+  CHECK(m.authorization.uri.in(d) == "sip:example.com");
+  CHECK(m.authorization.response.in(d) == "7587245234b3434cc3412213e5f113a5");
+  CHECK(m.user_agent.in(d) == "Yealink SIP-T46S 66.85.0.5");
+  CHECK(m.expires == 3600);
+  CHECK(m.content_length == 0);
+  CHECK(m.header_count == 11);
+  CHECK(m.body.present());
+  CHECK(m.body.empty());
+}
+
+TEST_CASE("a response is read by its status and CSeq") {
+  const Datagram d(
+      "SIP/2.0 401 Unauthorized\r\nv: SIP/2.0/UDP h;branch=b\r\nf: <sip:a@b>;tag=1\r\nt: c <sip:c@d>;tag=2\r\n"
+      "i: x\r\nCSEQ: 7 INVITE\r\nServer: LabPBX 2.1\r\n"
+      "WWW-Authenticate: Digest realm=\"r\", nonce=\"n,;=\", algorithm=MD5\r\n\r\n");
+  const Message m = parse(d);
+  CHECK(m.kind == Kind::Response);
+  CHECK(m.status == 401);
+  CHECK(m.cseq == 7);
+  CHECK(m.cseq_method == Method::Invite);
+  CHECK(m.from_user.in(d) == "a");
+  CHECK(m.to_display.in(d) == "c");
+  CHECK(m.to_tag.in(d) == "2");
+  CHECK(m.user_agent.in(d) == "LabPBX 2.1");
+  CHECK(m.www_authenticate.nonce.in(d) == "n,;=");
+}
+
+TEST_CASE("shapes that real phones and RFC 3261 allow read the same") {
+  const struct {
+    const char* name;
+    std::string text;
+  } rows[] = {
+      {"LF alone",
+       [] {
+         std::string s;
+         for (const char c : kRegister)
+           if (c != '\r') s += c;
+         return s;
+       }()},
+      {"leading CRLFs", "\r\n\r\n" + kRegister},
+      {"space before the colon", with(kRegister, "User-Agent:", "User-Agent \t:")},
+      {"another case", with(kRegister, "User-Agent:", "uSER-aGENT:")},
+      {"a folded value", with(kRegister, "User-Agent:  Yea", "User-Agent:\r\n Yea")},
+      {"compact From", with(kRegister, "From:", "f:")},
+      {"no space after the colon", with(kRegister, "User-Agent:  ", "User-Agent:")},
+      {"body after it", kRegister + "User-Agent: other\r\n"},
+      {"NUL padding", kRegister + std::string(3, '\0')},
+      {"a lower-case method", with(with(kRegister, "REGISTER sip", "register sip"), "6 REGISTER", "6 register")},
+  };
+  for (const auto& row : rows) {
+    INFO(row.name);
+    const Datagram d(row.text);
+    const Message m = parse(d);
+    CHECK(m.kind == Kind::Request);
+    CHECK(m.method == Method::Register);
+    CHECK(m.user_agent.in(d) == "Yealink SIP-T46S 66.85.0.5");
+    CHECK(m.from_user.in(d) == "ann%20b");
+    CHECK(m.from_tag.in(d) == "a73k");
+    CHECK(m.authorization.response.in(d) == "7587245234b3434cc3412213e5f113a5");
+    CHECK(m.count(Header::UserAgent) == 1);
+  }
+}
+
+TEST_CASE("each way to be malformed has its own name") {
+  const struct {
+    std::string text;
+    Malformation cause;
+  } rows[] = {
+      {"", Malformation::Empty},
+      {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", Malformation::NotSip},
+      {std::string("\x16\x03\x01\x00", 4), Malformation::NotSip},
+      {"INVITE sip:a@b\r\nTo: x\r\n\r\n", Malformation::NotSip},
+      {"OPTIONS sip:nm SIP/2.0", Malformation::NoHeaders},
+      {"OPTIONS sip:nm SIP/2.0\r\n\r\n", Malformation::NoHeaders},
+      {with(kRegister, "SIP/2.0\r\n", "SIP/7.0\r\n"), Malformation::UnsupportedVersion},
+      {with(kRegister, "sip:example.com", "<sip:example.com>"), Malformation::BadRequestUri},
+      {with(kRegister, "sip:example.com", "sip:a b@example.com"), Malformation::BadRequestUri},
+      {with(kRegister, "sip:example.com", "sip:2001:db8::10"), Malformation::BadRequestUri},
+      {"SIP/2.0 4294967301 better\r\nVia: x\r\n\r\n", Malformation::BadStatus},
+      {with(kRegister, "Via:", "Vio:"), Malformation::NoVia},
+      {with(kRegister, "From:", "Frum:"), Malformation::NoFrom},
+      {with(kRegister, "To:", "Too:"), Malformation::NoTo},
+      {with(kRegister, "Call-ID:", "Call-Id2:"), Malformation::NoCallId},
+      {with(kRegister, "CSeq:", "CSec:"), Malformation::NoCSeq},
+      {with(kRegister, "CSeq:", "To: <sip:x@y>\r\nCSeq:"), Malformation::RepeatedHeader},
+      {with(kRegister, "SIP/2.0/UDP 192.0.2.4:5060;", "SIP/2.0/UDP 192.0.2.15;;,;,,"), Malformation::BadVia},
+      {with(kRegister, "B\" <sip", "B <sip"), Malformation::BadFrom},
+      {with(kRegister, "8::1]>", "8::1]"), Malformation::BadTo},
+      {with(kRegister, "1826 REG", "one REG"), Malformation::BadCSeq},
+      {with(kRegister, "1826", "9292394834772304023312"), Malformation::CSeqOverflow},
+      {with(kRegister, "1826", "2147483648"), Malformation::CSeqOverflow},
+      {with(kRegister, "1826 REGISTER", "1826 INVITE"), Malformation::CSeqMismatch},
+      {with(kRegister, "Length: 0", "Length: -999"), Malformation::BadContentLength},
+      {with(kRegister, "Length: 0", "Length: 0\r\nl: 5"), Malformation::ConflictingContentLength},
+      {with(kRegister, "Length: 0", "Length: 9999"), Malformation::TruncatedBody},
+  };
+  for (const auto& row : rows) {
+    INFO(row.text);
+    const Datagram d(row.text);
+    const Message m = parse(d);
+    CHECK(to_string(m.malformation) == to_string(row.cause));
+    CHECK(m.kind == Kind::Malformed);
+  }
+}
+
+TEST_CASE("keepalives are told apart") {
+  const struct {
+    std::string text;
+    Keepalive keepalive;
+  } rows[] = {
+      {"\r\n", Keepalive::Crlf},
+      {"\r\n\r\n", Keepalive::DoubleCrlf},
+      {std::string(1, '\0'), Keepalive::Zeros},
+      {std::string(700, '\0'), Keepalive::Zeros},
+      {std::string("\x00\x01\x00\x00\x21\x12\xa4\x42", 8) + "abcdefghijkl", Keepalive::Stun},
+      {"jaK", Keepalive::Text},
+      {"hello", Keepalive::Text},
+  };
+  for (const auto& row : rows) {
+    const Datagram d(row.text);
+    CHECK(parse(d).kind == Kind::Keepalive);
+    CHECK(to_string(parse(d).keepalive) == to_string(row.keepalive));
+  }
+  CHECK(parse(std::string_view("\x00\x01\x00\x04\x21\x12\xa4\x42yz", 10)).kind == Kind::Malformed);
+}
+
+TEST_CASE("every prefix of a message has a defined result inside its bounds") {
+  for (std::size_t n = 0; n <= kRegister.size(); ++n) {
+    const Datagram d(std::string_view(kRegister).substr(0, n));
+    const Message m = parse(d);
+    for (const Span span :
+         {m.method_token, m.request_uri, m.user_agent, m.from, m.from_user, m.from_tag, m.to, m.to_user, m.call_id,
+          m.via_branch, m.authorization.response, m.cseq_method_token, m.body}) {
+      CHECK(span.begin <= span.end);
+      CHECK(span.end <= n);
+    }
+    if (n < 34) CHECK(m.kind == Kind::Malformed);
+  }
+}
+
+TEST_CASE("the limits hold") {
+  std::string many = "OPTIONS sip:a@b SIP/2.0\r\n";
+  for (int i = 0; i < 300; ++i) many += "X: y\r\n";
+  CHECK(parse(Datagram(many + "User-Agent: late\r\n\r\n")).header_count == kMaxHeaders);
+  const std::string far =
+      "OPTIONS sip:a@b SIP/2.0\r\nX: " + std::string(kMaxHeaderOctets, 'x') + "\r\nUser-Agent: late\r\n\r\n";
+  CHECK_FALSE(parse(Datagram(far)).user_agent.present());
+  CHECK(parse(Datagram(std::string(70'000, 'A'))).kind == Kind::Malformed);
+}
