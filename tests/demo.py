@@ -165,7 +165,8 @@ class Demo:
             attacker.join(0.2)
             self.tell_the_log()
             succeeded, failed = self.phones.so_far()
-            self.screen.status(f"     {tool} sent {self.lab.sent(address)}, Kamailio received {self.lab.reached(address)};  "
+            reached = self.lab.reached(address)  # before what was sent, which is then at least as much
+            self.screen.status(f"     {tool} sent {self.lab.sent(address)}, Kamailio received {reached};  "
                                f"phones: {succeeded} registrations, {failed} failed")
         self.tell_the_log()
         sent, reached = self.lab.sent(address), self.lab.reached(address)

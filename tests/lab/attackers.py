@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Attackers: SIPVicious as it is, and floods and single datagrams from any address, sent on the dot."""
+import signal
 import socket
+import subprocess
 import time
 
 from .network import SERVER_V4, SERVER_V6
@@ -41,7 +43,14 @@ class Attacks:
     def sipvicious(self, source, command, seconds):
         """These tools leave their address to the routing; so one at a time."""
         self.network.run("net", ["ip", "route", "replace", f"{SERVER_V4}/32", "dev", "o0", "src", source])
-        return self.network.run("net", ["timeout", "--signal", "INT", "--kill-after", 2, seconds] + command, check=False, timeout=seconds + 10).stdout
+        log = f"{command[0]}-{source}.log"
+        child = self.network.spawn("net", command, log)
+        try:
+            child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGINT)  # it still tells what it found
+            child.wait(10)
+        return (self.network.dir / log).read_text(errors="replace")
 
     # ---- floods
 
