@@ -16,17 +16,29 @@
 
 // The kernel's copy of the block list: table `inet sipward`, its sets and chains, kept through netlink.
 //
-// Building a batch (pure: bytes) is separate from sending it (one transaction, acknowledged, all or nothing).
-// Control thread only, all of it.
+//   sets    blocked_v4 blocked_v6           hosts (IPv6 by masked prefix), each with a timeout and a counter
+//           blocked_net_v4 blocked_net_v6   prefixes by their masked base, the same
+//           allowed_v4 allowed_v6           the never-blocked ranges
+//           sip_ports                       what `scope: sip` covers; absent with `scope: all`
+//   chains  ingress                         of each interface, the cheapest place to drop; absent with hook prerouting
+//           prerouting                      before conntrack: what ingress cannot match (QinQ, PPPoE), other interfaces
+//           output                          hook postrouting: answers, a local server's and a forwarded one's
+//
+// Every chain asks, in this order: not SIP? accept; allowed? accept; blocked host? drop; blocked prefix? drop. A later
+// fragment has no ports to ask for, and kernels differ in what they make of that: it may pass, but its datagram never
+// becomes whole, since the first fragment, which has the ports, is dropped.
+//
+// Building a batch (pure: octets, nft_batch.h) is separate from sending it (one transaction, acknowledged, all or
+// nothing). Control thread only, all of it; nothing waits for anything but the kernel's own work.
 namespace sipward::daemon::nft {
 
 // What the table looks like. A change of any of these makes the chains anew.
 struct Layout {
-  std::vector<std::string> interfaces; // of `ports.outside`, for the ingress hook
+  std::vector<std::string> interfaces; // of `ports.outside`, for the ingress hook; each must exist
   config::Hook hook = config::Hook::Ingress;
   config::Scope scope = config::Scope::Sip;
   std::vector<std::uint16_t> ports; // SIP ports; 5061 is always added
-  std::uint8_t prefix_v4 = 24;      // lengths of the elements of blocked_net_v4, blocked_net_v6 and blocked_v6
+  std::uint8_t prefix_v4 = 24; // lengths of the elements of blocked_net_v4, blocked_net_v6 and blocked_v6, at least 1
   std::uint8_t prefix_v6 = 48;
   std::uint8_t source_v6 = 64;
 };
@@ -35,13 +47,13 @@ struct Layout {
 struct Change {
   enum class Kind : std::uint8_t { Add, Delete } kind = Kind::Add;
   policy::Subject subject;         // a host or a prefix of the layout's length
-  std::chrono::seconds timeout{0}; // of an added element; the kernel drops it by itself after that
+  std::chrono::seconds timeout{0}; // of an added element; the kernel drops it by itself after that. 0: never
 };
 
-// Why the kernel, or this process's standing with it, refused. `code` is an errno.
+// Why the kernel, or this process's standing with it, refused.
 struct Error {
-  int code = 0;
-  std::string message; // what was being done, and what the kernel said; for people
+  int code = 0;        // an errno
+  std::string message; // what was being done, what the kernel said, and where it helps what to do; for people
 };
 
 // An element as the kernel has it.
@@ -49,35 +61,38 @@ struct Element {
   policy::Subject subject;
   std::uint64_t packets = 0; // its counter: packets dropped, in and out
   std::uint64_t octets = 0;
-  std::chrono::milliseconds remaining{0};
+  std::chrono::milliseconds remaining{0}; // 0: it does not run out
 };
-
-// One netlink transaction under construction: NFNL_MSG_BATCH_BEGIN, messages, NFNL_MSG_BATCH_END.
-class Batch; // in nft_batch.h, for the builder and its tests
 
 class Nft {
 public:
-  // Opens the netlink socket. Needs CAP_NET_ADMIN in the network namespace that is to be protected.
+  // Opens the netlink socket and asks the kernel a first question, so that a missing CAP_NET_ADMIN (in the network
+  // namespace that is to be protected) or a kernel without nf_tables is an error here and not at the first attack.
   static std::expected<Nft, Error> open();
   Nft(Nft&&) noexcept;
   Nft& operator=(Nft&&) noexcept;
   ~Nft();
 
   // Makes the whole table in one transaction, replacing any earlier table of ours: sets, the never-blocked ranges,
-  // chains, rules, and the elements given. Nobody sees a moment without it.
+  // chains, rules, and the elements given. Nobody sees a moment without it. Counters begin at zero.
   std::expected<void, Error> install(const Layout& layout, const policy::PrefixSet& allowed,
                                      std::span<const Change> elements);
 
-  // Applies all changes in one transaction. An Add of an element that stands already renews its timeout (delete and
-  // add); a Delete of one that is not there (any more) is no error.
+  // Applies all changes in one transaction. An Add of an element that stands already renews its timeout (and its
+  // counter begins anew: read it before); a Delete of one that is not there (any more) is no error. Of several changes
+  // to one subject the last counts. ENOENT: the table is gone. Subjects must fit the layout last installed (the default
+  // layout's lengths before that), else EINVAL, and nothing is changed.
   std::expected<void, Error> commit(std::span<const Change> changes);
 
   // Replaces the never-blocked ranges in one transaction.
   std::expected<void, Error> replace_allowed(const policy::PrefixSet& allowed);
 
+  // Empties the four blocked sets in one transaction; no table is no error. Needs no earlier install.
+  std::expected<void, Error> flush_elements();
+
   // What the kernel counted for one element; nothing if it is not there.
   std::expected<std::optional<Element>, Error> read(const policy::Subject& subject);
-  // All elements of the blocked sets.
+  // All elements of the blocked sets, ordered by subject. EINTR: others kept changing tables while we read.
   std::expected<std::vector<Element>, Error> read_all();
 
   // Is our table there? Removes it, if it is.

@@ -25,6 +25,7 @@ namespace {
 constexpr std::uint16_t kRingFrames = 4096;
 constexpr std::uint32_t kRingBlock = 1 << 16;
 constexpr unsigned kMbufs = 4096;
+constexpr auto kAnySocket = static_cast<unsigned>(SOCKET_ID_ANY); // NUMA node: wherever memory is
 constexpr std::uint16_t kFrameOverhead = 128; // what the kernel puts before each frame in its ring, Ethernet and tags
 
 struct Descriptor {
@@ -122,9 +123,9 @@ std::expected<void, std::string> Port::configure(std::uint16_t frame_octets) {
   if (!pool_) return failed("get packet memory (memory.size is too small) for");
   const rte_eth_conf conf{};
   if (rte_eth_dev_configure(id_, 1, 1, &conf) != 0) return failed("configure");
-  if (rte_eth_rx_queue_setup(id_, 0, 1024, SOCKET_ID_ANY, nullptr, pool_.get()) != 0)
+  if (rte_eth_rx_queue_setup(id_, 0, 1024, kAnySocket, nullptr, pool_.get()) != 0)
     return failed("set up the receive queue of");
-  if (rte_eth_tx_queue_setup(id_, 0, 1024, SOCKET_ID_ANY, nullptr) != 0) return failed("set up the transmit queue of");
+  if (rte_eth_tx_queue_setup(id_, 0, 1024, kAnySocket, nullptr) != 0) return failed("set up the transmit queue of");
   if (rte_eth_dev_start(id_) != 0) return failed("start");
   return {};
 }

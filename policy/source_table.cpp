@@ -127,7 +127,8 @@ SourceTable::SourceTable(std::span<std::byte> memory, std::uint32_t capacity, Se
 std::uint64_t SourceTable::hash(std::uint64_t value) const noexcept {
   // Two rounds of a 64 x 64 -> 128 bit multiplication, folded, each keyed by one half of the secret.
   const auto fold = [](std::uint64_t x, std::uint64_t y) {
-    const auto product = static_cast<unsigned __int128>(x) * y;
+    __extension__ using Wide = unsigned __int128; // no ISO type, but both compilers have it
+    const auto product = static_cast<Wide>(x) * y;
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
   };
   return fold(fold(value ^ secret_.a, secret_.b | 1) ^ secret_.b, secret_.a | 1);

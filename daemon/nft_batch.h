@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "daemon/nft.h"
+#include "policy/address.h"
+#include "policy/block.h"
+
+struct nlmsghdr;
+
+// The pure half of the nftables layer: what we want of the kernel, as the octets of one netlink transaction.
+// No socket, no clock, no state; the same arguments give the same octets.
+//
+// The facts it rests on, and where they stand:
+//   linux/netfilter/nfnetlink.h   NFNL_MSG_BATCH_BEGIN … NFNL_MSG_BATCH_END: all messages between take effect together
+//   or
+//                                 not at all. The batch must reach the kernel in one sendmsg().
+//   linux/netfilter/nf_tables.h   message types, attributes, set and element flags; every number in them is big-endian.
+//   linux/netlink.h               an attribute's length is 16 bits: long lists of elements need several messages.
+//   libnftnl (chain.h, rule.h, set.h, expr.h): encodes tables, sets, chains and rules. `nft --debug=netlink` shows the
+//                                 expressions that nft itself makes of a rule; ours are the same, so that it prints
+//                                 them well.
+namespace sipward::daemon::nft {
+
+inline constexpr const char* kTable = "sipward"; // family inet
+
+// One netlink transaction: begin, messages that each ask for an acknowledgement, end.
+// A message's sequence number is its place in steps(); the kernel's answers carry it back.
+class Batch {
+public:
+  Batch();
+
+  // Opens a message of the nf_tables subsystem; it is written through the pointer, which is good until close().
+  // At most kRoom octets. `what` is for people: "add 198.51.100.66 to blocked_v4".
+  nlmsghdr* open(std::uint16_t type, std::uint16_t flags, std::string what);
+  void close();
+  void end();
+
+  std::span<const std::uint8_t> octets() const noexcept { return octets_; }
+  // What each message does; the first stands for the transaction as a whole (the kernel names it when none is at
+  // fault).
+  std::span<const std::string> steps() const noexcept { return steps_; }
+
+  static constexpr std::size_t kRoom = std::size_t{64} << 10;
+
+private:
+  void append(const nlmsghdr* message);
+  std::vector<std::uint8_t> octets_;
+  std::vector<std::string> steps_;
+  std::unique_ptr<std::uint8_t[]> scratch_; // the open message; libmnl and libnftnl write without asking for room
+  nlmsghdr* open_ = nullptr;
+};
+
+// The sets of blocked sources.
+struct BlockedSet {
+  const char* name;
+  policy::SubjectKind kind;
+  policy::Family family;
+};
+inline constexpr std::array<BlockedSet, 4> kBlockedSets = {{
+    {"blocked_v4", policy::SubjectKind::Host, policy::Family::V4},
+    {"blocked_v6", policy::SubjectKind::Host, policy::Family::V6},
+    {"blocked_net_v4", policy::SubjectKind::Prefix, policy::Family::V4},
+    {"blocked_net_v6", policy::SubjectKind::Prefix, policy::Family::V6},
+}};
+// How many bits of the address the elements of a set keep.
+std::uint8_t length_of(const BlockedSet& set, const Layout& layout) noexcept;
+// The set that a subject belongs into. EINVAL if it belongs into none: an endpoint, or another length than the
+// layout's.
+std::expected<const BlockedSet*, Error> set_of(const policy::Subject& subject, const Layout& layout);
+
+// Each of these transactions may be sent again, whether or not the kernel took it the first time: the end is the same.
+std::expected<Batch, Error> build_install(const Layout& layout, const policy::PrefixSet& allowed,
+                                          std::span<const Change> elements);
+std::expected<Batch, Error> build_changes(const Layout& layout, std::span<const Change> changes);
+Batch build_allowed(const policy::PrefixSet& allowed);
+Batch build_flush();
+Batch build_remove();
+
+// Writes NFTA_SET_ELEM_LIST_TABLE and _SET, which open every message about elements.
+void put_set_name(nlmsghdr* message, const char* set);
+// Writes the list with this one key, for a question about it.
+void put_key(nlmsghdr* message, std::span<const std::uint8_t> key);
+
+} // namespace sipward::daemon::nft
