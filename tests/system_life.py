@@ -8,7 +8,6 @@ import unittest
 from lab import Sipward
 from lab.attackers import SCANNER
 from lab.case import LabTest, main, measured
-from lab.network import run
 from lab.sipward import settings
 
 HUGEPAGES = "/proc/sys/vm/nr_hugepages"

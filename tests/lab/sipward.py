@@ -5,7 +5,7 @@ import re
 import signal
 import time
 
-from .network import SERVER_V4, SERVER_V6, run, wait_until
+from .network import SERVER_V4, SERVER_V6, wait_until
 
 CLOCK_TICKS = 100  # USER_HZ, as /proc/PID/stat counts on every Linux
 
@@ -110,6 +110,3 @@ class Sipward:
         name = name or ("blocked_v6" if ":" in address else "blocked_v4")
         return wait_until(lambda: address in self.in_set(name), seconds)
 
-
-def version(program):
-    return run([program, "version"]).stdout.strip()
