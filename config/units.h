@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-// Private to this layer. Durations, rates and sizes as people write them. Every *_text() is read back as the same
+// Durations, rates and sizes as people write them. Every *_text() is read back as the same
 // value. A number without a unit is nothing: 300 could be seconds or milliseconds, and guessing wrong blocks customers.
 namespace sipward::config {
 

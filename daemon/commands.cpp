@@ -12,6 +12,7 @@
 #include <string>
 
 #include "config/config.h"
+#include "config/units.h"
 #include "daemon/control.h"
 #include "daemon/replay.h"
 #include "daemon/version.h"
