@@ -23,8 +23,8 @@ std::string rate(double per_second) {
 void append_evidence(std::string& line, const policy::Block& block) {
   const auto& evidence = block.evidence;
   if (block.reason == policy::Reason::Prefix) line += " offenders=" + std::to_string(evidence.offenders);
-  if (evidence.user_agent.size > 0) line += " ua=" + quoted(evidence.user_agent.view());
-  if (evidence.mark.size > 0) line += " mark=" + quoted(evidence.mark.view());
+  if (evidence.user_agent.size > 0) line += " ua=" + in_quotes(evidence.user_agent.view());
+  if (evidence.mark.size > 0) line += " mark=" + in_quotes(evidence.mark.view());
   if (evidence.method.size > 0) line += " method=" + word(evidence.method.view());
   if (evidence.rate_per_s > 0) line += " rate=" + rate(evidence.rate_per_s);
   if (evidence.limit_per_s > 0) line += " limit=" + rate(evidence.limit_per_s);
@@ -32,7 +32,7 @@ void append_evidence(std::string& line, const policy::Block& block) {
   if (evidence.failures > 0) line += " failures=" + std::to_string(evidence.failures);
   if (evidence.successes > 0) line += " successes=" + std::to_string(evidence.successes);
   if (block.packets_before > 0) line += " packets=" + std::to_string(block.packets_before);
-  if (!block.note.empty()) line += " note=" + quoted(block.note);
+  if (!block.note.empty()) line += " note=" + in_quotes(block.note);
   line += block.proven ? " proven=yes" : " proven=no";
 }
 

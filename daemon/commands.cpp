@@ -109,7 +109,7 @@ void tell_blocks(const Json& blocks) {
   for (const auto& block : blocks) {
     const auto& evidence = block["evidence"];
     std::string what = evidence.value("note", "");
-    if (const auto agent = evidence.value("user_agent", ""); what.empty() && !agent.empty()) what = quoted(agent);
+    if (const auto agent = evidence.value("user_agent", ""); what.empty() && !agent.empty()) what = in_quotes(agent);
     if (block.value("action", "") == "would_block") what += " (would block)";
     table.add({block.value("subject", ""), block.value("reason", ""), block.value("since", ""), block.value("until", ""),
                std::to_string(block.value("packets_dropped", std::uint64_t{0})), what});

@@ -239,7 +239,7 @@ bool Control::resynchronise() {
   const auto installed = nft_->install(layout(), never_blocked(), elements);
   if (!installed) {
     spdlog::error("nftables: {}", installed.error().message);
-    if (in_sync_) log_->alert("nft_out_of_sync what=" + quoted(installed.error().message), now, clock_);
+    if (in_sync_) log_->alert("nft_out_of_sync what=" + in_quotes(installed.error().message), now, clock_);
     retry_at_ = now + kRetry;
   } else {
     for (const auto& [subject, block] : blocks_) mark_source(block, true);
