@@ -30,8 +30,7 @@ struct Reading {
   std::vector<Place> places; // in the file's order
 };
 
-// Where the first octet stands that no text has. yaml-cpp would take some for U+FFFD, and others for the end of the
-// file.
+// Where the first octet stands that no text has. yaml-cpp would replace some and take 0x04 for the end of the file.
 std::optional<YAML::Mark> first_foreign(std::string_view text) {
   YAML::Mark mark;
   while (!text.empty()) {
@@ -88,6 +87,11 @@ std::string about_unknown(const std::string& section, const std::string& word) {
   return message + "; there are: " + join(names, ", ");
 }
 
+const Place* find_place(const Reading& reading, std::string_view name) {
+  const auto place = std::ranges::find(reading.places, name, &Place::name);
+  return place == reading.places.end() ? nullptr : &*place;
+}
+
 std::optional<Fault> read_map(const YAML::Node& map, const std::string& section, Reading& reading);
 
 // A key that the table knows, or a section to go down into.
@@ -113,8 +117,7 @@ std::optional<Fault> read_map(const YAML::Node& map, const std::string& section,
     if (!entry.first.IsScalar()) return Fault{mark, "a key must be a word"};
     const std::string& word = entry.first.Scalar();
     const std::string name = section.empty() ? word : section + "." + word;
-    const auto earlier = std::ranges::find(reading.places, name, &Place::name);
-    if (earlier != reading.places.end())
+    if (const auto* earlier = find_place(reading, name))
       return Fault{mark, name + ": set twice, first in line " + std::to_string(earlier->mark.line + 1)};
     const auto names = names_in(section);
     if (std::ranges::find(names, word) == names.end()) return Fault{mark, about_unknown(section, word)};
@@ -123,18 +126,19 @@ std::optional<Fault> read_map(const YAML::Node& map, const std::string& section,
   return std::nullopt;
 }
 
-// Where a key is set; else its section; else the file as a whole.
-YAML::Mark place_of(std::string_view name, const Reading& reading) {
-  const auto place = std::ranges::find(reading.places, name, &Place::name);
-  if (place != reading.places.end()) return place->mark;
-  const auto dot = name.rfind('.');
-  return dot == name.npos ? YAML::Mark::null_mark() : place_of(name.substr(0, dot), reading);
+// The first of the keys at odds that the file sets; else the section where the first belongs; else the file as a whole.
+YAML::Mark mark_of(const Violation& violation, const Reading& reading) {
+  for (const auto& name : violation.names)
+    if (const auto* place = find_place(reading, name)) return place->mark;
+  const std::string_view first = violation.names.front();
+  const auto* section = find_place(reading, first.substr(0, first.rfind('.')));
+  return section ? section->mark : YAML::Mark::null_mark();
 }
 
 std::optional<Fault> first_violation(const Reading& reading) {
   std::vector<Fault> faults;
-  for (const auto& [name, message] : violations(reading.settings))
-    faults.push_back({place_of(name, reading), name + ": " + message});
+  for (const auto& violation : violations(reading.settings))
+    faults.push_back({mark_of(violation, reading), violation.names.front() + ": " + violation.message});
   const auto first = std::ranges::min_element(
       faults, {}, [](const Fault& fault) { return std::pair(fault.mark.line, fault.mark.column); });
   if (first == faults.end()) return std::nullopt;

@@ -15,8 +15,8 @@
 // The settings file, /etc/sipward/sipward.yaml: text to plain structs, strictly. This is the only code that knows YAML.
 //
 // Unknown keys, wrong units and impossible values are errors with file, line and column; nothing is guessed. The
-// defaults are the initialisers below, and the shipped config/sipward.yaml shows every one of them (held equal by a
-// test).
+// defaults are the initialisers below, and the shipped config/sipward.yaml shows every one of them, with its range
+// (held equal by a test). A new key is a member here, a line in keys.cpp, and a line in the shipped file.
 namespace sipward::config {
 
 using Seconds = std::chrono::seconds;
@@ -121,17 +121,21 @@ struct Error {
   int column = 0;
   std::string message;
 };
-std::string to_string(const Error& error); // "FILE:LINE:COLUMN: message"
+std::string to_string(const Error& error); // "FILE:LINE:COLUMN: message", or "FILE: message"
 
-// Any thread. `file` is only used to name the place in errors.
+// Everything below: any thread.
+//
+// The first fault ends it, in the file's order; rules that bind several keys together are looked at last. `file` is
+// only used to name the place in errors.
 std::expected<Settings, Error> parse(std::string_view text, const std::string& file);
 std::expected<Settings, Error> load(const std::filesystem::path& file);
 
 // The effective settings as YAML, every key, in the order of the shipped file; parse() of it gives equal settings.
-// A key that this version accepts but does not act on yet carries the comment "# not in force yet".
+// A key that this version accepts but does not act on yet carries a comment that begins "# not in force yet".
 std::string describe(const Settings& settings);
 
-// The dotted names of the keys that `text` sets and that this version does not act on yet, in the file's order.
+// The dotted names of the keys that `text` sets and that this version does not act on yet (as they are set there), in
+// the file's order. Nothing for a text that parse() refuses.
 std::vector<std::string> not_in_force(std::string_view text);
 
 } // namespace sipward::config

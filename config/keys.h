@@ -29,9 +29,10 @@ struct Key {
 // In the order of the shipped file. Any thread.
 const std::vector<Key>& keys();
 
-// Rules that bind several keys together: what the settings break, each under the key to point at.
+// Rules that bind several keys together: what the settings break.
 struct Violation {
-  std::string name;
+  std::vector<std::string>
+      names; // the keys at odds; the first is the one to name, and any that the file sets may be at fault
   std::string message;
 };
 std::vector<Violation> violations(const Settings& settings);

@@ -182,6 +182,10 @@ TEST_CASE("values are read as written") {
        [](const Settings& s) {
          return s.detect.malformed.limit.per_second == 10 && s.detect.request_flood.limit.burst == 7;
        }},
+      {"a burst that drains in just an hour", "detect: {options_flood: {rate: 1/min, burst: 60}}",
+       [](const Settings& s) {
+         return s.detect.options_flood.limit == policy::Rate{1.0 / 60, 60};
+       }},
       {"enumeration", "detect: {enumeration: {users: 5, within: 90s, action: off}}",
        [](const Settings& s) {
          return s.detect.enumeration == policy::CountPolicy{5, seconds(90), Action::Off};
@@ -321,15 +325,17 @@ TEST_CASE("a wrong file is refused with the place and what is allowed") {
       {"burst of nothing", "ports: {outside: eth1}\ndetect: {malformed: {burst: 0}}\n", 2, 29, "from 1 to 1000000"},
       {"burst that never drains", "ports: {outside: eth1}\ndetect:\n  register_flood: {rate: 1/min, burst: 61}\n", 3,
        40, "61 at 1/min takes 1h1m to drain; at most 1h"},
-      {"rate too low for the default burst", "ports: {outside: eth1}\ndetect:\n  invite_flood: {rate: 1/h}\n", 3, 3,
+      {"rate too low for the default burst", "ports: {outside: eth1}\ndetect:\n  invite_flood: {rate: 1/h}\n", 3, 24,
        "to drain"},
       {"count over too long", "ports: {outside: eth1}\ndetect: {enumeration: {within: 61m}}\n", 2, 32, "from 1s to 1h"},
       {"unknown action", "ports: {outside: eth1}\ndetect: {scanner: {action: drop}}\n", 2, 28,
        "one of off, log, limit, block"},
 
       {"prefix as long as a host", "ports: {outside: eth1}\nprefix: {ipv4: 32}\n", 2, 16, "from 8 to 31"},
-      {"prefix as long as a source", "ports: {outside: eth1}\nsources: {ipv6_prefix: 48}\n", 0, 0,
+      {"prefix as long as a source", "ports: {outside: eth1}\nsources: {ipv6_prefix: 48}\n", 2, 24,
        "less than sources.ipv6_prefix"},
+      {"prefix too long for the default offenders", "ports: {outside: eth1}\nprefix: {ipv4: 31}\n", 2, 16,
+       "a /31 has 2 addresses"},
       {"offenders beyond the prefix", "ports: {outside: eth1}\nprefix: {ipv4: 30, offenders: 5}\n", 2, 31,
        "a /30 has 4 addresses"},
       {"source prefix beyond 64", "ports: {outside: eth1}\nsources: {ipv6_prefix: 65}\n", 2, 24, "from 32 to 64"},
