@@ -80,7 +80,7 @@ std::set<int> packet_sockets() {
 } // namespace
 
 std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& name, unsigned index,
-                                                             const Options& options, const Environment& environment) {
+                                                             const Options& options, Environment& environment) {
   std::unique_ptr<Port> port(new Port);
   port->name_ = name;
   std::string parameters;
@@ -101,12 +101,12 @@ std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& 
   const auto before = packet_sockets();
   if (rte_eal_hotplug_add("vdev", port->device_.c_str(), parameters.c_str()) != 0 ||
       rte_eth_dev_get_port_by_name(port->device_.c_str(), &port->id_) != 0)
-    return std::unexpected("cannot open " + name + environment.last_words());
+    return std::unexpected("cannot open " + name + environment.words());
   // The driver keeps its sockets to itself, but they are this process's: they tell when packets wait and how many were
   // lost, and they take a filter. Without them (another driver) the worker polls.
   std::ranges::set_difference(packet_sockets(), before, std::back_inserter(port->sockets_));
   if (const auto ready = port->configure(frame_octets); !ready)
-    return std::unexpected(ready.error() + environment.last_words());
+    return std::unexpected(ready.error() + environment.words());
 
   auto program = sip_filter(options.sip_ports);
   const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
@@ -117,6 +117,7 @@ std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& 
 }
 
 std::expected<void, std::string> Port::configure(std::uint16_t frame_octets) {
+  environment.forget_words();
   const auto failed = [this](const char* what) { return std::unexpected("cannot " + std::string(what) + " " + name_); };
   pool_.reset(rte_pktmbuf_pool_create(("mbufs" + std::to_string(id_)).c_str(), kMbufs - 1, 256, 0,
                                       static_cast<std::uint16_t>(frame_octets + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY));

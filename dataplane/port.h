@@ -31,8 +31,10 @@ public:
   ~Environment();
 
   bool on_hugepages() const noexcept { return on_hugepages_; }
-  // What DPDK said last; the reason behind a failure.
-  std::string last_words() const;
+  // What DPDK said since forget_words(), in brackets: the reason behind a failure stands first, what follows from it
+  // after. Main thread, while nothing runs yet.
+  std::string words() const;
+  void forget_words() { said_.clear(); }
 
 private:
   Environment() = default;
@@ -40,7 +42,9 @@ private:
 
   Dataplane::Log log_;
   std::FILE* stream_ = nullptr;
-  std::string line_, last_;
+  static constexpr std::size_t kWords = 4; // lines; what comes later only repeats the failure
+  std::string line_;
+  std::vector<std::string> said_;
   bool on_hugepages_ = false;
 };
 
@@ -54,7 +58,7 @@ class Port {
 public:
   // `name`: as in the settings. `index` makes the device's name unique.
   static std::expected<std::unique_ptr<Port>, std::string> open(const std::string& name, unsigned index,
-                                                                const Options& options, const Environment& environment);
+                                                                const Options& options, Environment& environment);
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
   ~Port();
