@@ -151,3 +151,19 @@ std::uint64_t Port::lost() const {
 }
 
 } // namespace sipward::dataplane
+void Port::clear_errors() const noexcept {
+  for (const int fd : sockets_) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size); // reading it takes it off
+  }
+}
+
+bool Port::gone() const noexcept {
+  return std::ranges::any_of(sockets_, [](int fd) {
+    sockaddr_ll bound{};
+    socklen_t size = sizeof bound;
+    return getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) == 0 && bound.sll_ifindex == -1;
+  });
+}
+

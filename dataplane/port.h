@@ -73,9 +73,15 @@ public:
   std::uint64_t lost() const;
 
 private:
+  // An interface that goes down leaves an error on its socket, and poll() reports it until somebody takes it off.
+  void clear_errors() const noexcept;
   Port() = default;
   std::expected<void, std::string> configure(std::uint16_t frame_octets);
 
+  // Control thread only. The interface was deleted. Its socket hears nothing any more, not even of a successor by the
+  // same name: it belongs to a fanout group, and the kernel binds no member of one anew (packet(7)).
+  bool gone() const noexcept;
+  const std::string& name() const noexcept { return name_; }
   std::string name_;
   std::string device_; // DPDK's name of it
   std::uint16_t id_ = RTE_MAX_ETHPORTS;

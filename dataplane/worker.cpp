@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <new>
@@ -149,6 +150,7 @@ void Worker::block_until_packets() {
   waiting[count++] = {stop_event_, POLLIN, 0};
   for (const int fd : sockets.first(std::min(sockets.size(), waiting.size() - 1))) waiting[count++] = {fd, POLLIN, 0};
   poll(waiting.data(), count, kSleepMs);
+  if (std::ranges::any_of(waiting, [](const pollfd& w) { return (w.revents & POLLERR) != 0; })) port_->clear_errors();
 }
 
 } // namespace sipward::dataplane
