@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "dataplane/port.h"
 
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <rte_bus_vdev.h>
@@ -27,6 +28,10 @@ constexpr std::uint32_t kRingBlock = 1 << 16;
 constexpr unsigned kMbufs = 4096;
 constexpr auto kAnySocket = static_cast<unsigned>(SOCKET_ID_ANY); // NUMA node: wherever memory is
 constexpr std::uint16_t kFrameOverhead = 128; // what the kernel puts before each frame in its ring, Ethernet and tags
+// In front of each frame's first octet in the kernel's ring (TPACKET_V2: its header, the sender's address, and the
+// network header aligned; packet_mmap in the kernel's documentation).
+constexpr std::size_t kSlotHeader = sizeof(tpacket2_hdr) + sizeof(sockaddr_ll) + 16 + 12 - ETH_HLEN;
+static_assert((kSlotHeader + ETH_HLEN) % TPACKET_ALIGNMENT == 0);
 
 struct Descriptor {
   explicit Descriptor(int opened) : fd(opened) {}
@@ -90,9 +95,11 @@ std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& 
     port->device_ = name.substr(5, comma == name.npos ? comma : comma - 5);
     parameters = comma == name.npos ? "" : name.substr(comma + 1);
   } else {
-    const auto mtu = mtu_of(name);
-    if (!mtu) return std::unexpected(mtu.error());
-    frame_octets = static_cast<std::uint16_t>(std::min(32768u, std::bit_ceil(unsigned{*mtu} + kFrameOverhead)));
+    const auto link = look_at(name);
+    if (!link) return std::unexpected(link.error());
+    frame_octets = static_cast<std::uint16_t>(std::min(32768u, std::bit_ceil(unsigned{link->mtu} + kFrameOverhead)));
+    port->slot_octets_ = frame_octets - kSlotHeader;
+    port->promiscuous_ = link->promiscuous;
     port->device_ = "net_af_packet" + std::to_string(index);
     parameters = "iface=" + name + ",qpairs=1,blocksz=" + std::to_string(kRingBlock) +
                  ",framesz=" + std::to_string(frame_octets) + ",framecnt=" + std::to_string(kRingFrames);

@@ -66,6 +66,11 @@ public:
   // Worker thread only.
   std::uint16_t receive(Mbufs& mbufs) noexcept { return rte_eth_rx_burst(id_, 0, mbufs.data(), kBurst); }
 
+  // How long a received frame was on the wire; at least this long, if the ring's slot held only its beginning.
+  std::size_t wire_length(const rte_mbuf& frame) const noexcept {
+    return frame.data_len == slot_octets_ ? kLongestFrame : frame.pkt_len;
+  }
+
   // Descriptors that are readable when packets wait; empty if the driver has none, and only polling helps.
   std::span<const int> wakeups() const noexcept { return sockets_; }
 
@@ -80,12 +85,15 @@ private:
 
   // Control thread only. The interface was deleted. Its socket hears nothing any more, not even of a successor by the
   // same name: it belongs to a fanout group, and the kernel binds no member of one anew (packet(7)).
+  static constexpr std::size_t kLongestFrame = 65535 + 14 + 8; // an IP datagram behind Ethernet and two VLAN tags
   bool gone() const noexcept;
   const std::string& name() const noexcept { return name_; }
   std::string name_;
   std::string device_; // DPDK's name of it
   std::uint16_t id_ = RTE_MAX_ETHPORTS;
-  std::vector<int> sockets_; // the driver's own packet sockets; it closes them
+  std::vector<int> sockets_;           // the driver's own packet sockets; it closes them
+  std::size_t slot_octets_ = SIZE_MAX; // a frame of this size was cut: the kernel's ring has no more room for one
+  bool promiscuous_ = false;           // somebody set the interface so (it listens to a mirror): it stays so
   Pool pool_;
   mutable std::uint64_t ring_losses_ = 0; // the kernel's counter starts again at each look
 };

@@ -116,7 +116,7 @@ void Worker::judge(const rte_mbuf& frame, const policy::Rules& rules, const poli
   counters_.octets += frame.pkt_len;
   const std::span octets(rte_pktmbuf_mtod(&frame, const std::uint8_t*), frame.data_len);
   policy::Datagram datagram;
-  const FrameKind kind = parse_frame(octets, frame.pkt_len, datagram);
+  const FrameKind kind = parse_frame(octets, port_->wire_length(frame), datagram);
   if (kind != FrameKind::Udp) return counters_.count({why_not_judged(kind)});
   counters_.truncated += datagram.truncated;
   if (!policy::concerns(rules, datagram)) return counters_.count({policy::Why::Unrelated});
