@@ -4,6 +4,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
@@ -27,11 +28,11 @@ constexpr std::uint16_t kRingFrames = 4096;
 constexpr std::uint32_t kRingBlock = 1 << 16;
 constexpr unsigned kMbufs = 4096;
 constexpr auto kAnySocket = static_cast<unsigned>(SOCKET_ID_ANY); // NUMA node: wherever memory is
-constexpr std::uint16_t kFrameOverhead = 128; // what the kernel puts before each frame in its ring, Ethernet and tags
 // In front of each frame's first octet in the kernel's ring (TPACKET_V2: its header, the sender's address, and the
 // network header aligned; packet_mmap in the kernel's documentation).
 constexpr std::size_t kSlotHeader = sizeof(tpacket2_hdr) + sizeof(sockaddr_ll) + 16 + 12 - ETH_HLEN;
 static_assert((kSlotHeader + ETH_HLEN) % TPACKET_ALIGNMENT == 0);
+constexpr std::uint16_t kFrameOverhead = 128; // what the kernel puts before each frame in its ring, Ethernet and tags
 
 struct Descriptor {
   explicit Descriptor(int opened) : fd(opened) {}
@@ -53,7 +54,11 @@ std::string interfaces_here() {
 }
 
 // Is there such an interface, and may we listen on it? DPDK's own words on this are hard to read.
-std::expected<std::uint16_t, std::string> mtu_of(const std::string& interface) {
+struct Link {
+  std::uint16_t mtu;
+  bool promiscuous;
+};
+std::expected<Link, std::string> look_at(const std::string& interface) {
   if (interface.size() >= IFNAMSIZ || if_nametoindex(interface.c_str()) == 0)
     return std::unexpected("ports.outside: there is no interface " + interface +
                            " here (there are: " + interfaces_here() + ")");
@@ -65,8 +70,15 @@ std::expected<std::uint16_t, std::string> mtu_of(const std::string& interface) {
                         : ""));
   ifreq request{};
   std::copy(interface.begin(), interface.end(), request.ifr_name);
-  if (ioctl(socket.fd, SIOCGIFMTU, &request) < 0) return std::unexpected(interface + ": " + std::strerror(errno));
-  return static_cast<std::uint16_t>(std::clamp(request.ifr_mtu, 1500, 65000));
+  const auto ask = [&](unsigned long what) { return ioctl(socket.fd, what, &request) == 0; };
+  if (!ask(SIOCGIFHWADDR)) return std::unexpected(interface + ": " + std::strerror(errno));
+  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER && request.ifr_hwaddr.sa_family != ARPHRD_LOOPBACK)
+    return std::unexpected("ports.outside: " + interface +
+                           " carries no Ethernet frames (a tunnel or PPP?): name the interface below it");
+  if (!ask(SIOCGIFFLAGS)) return std::unexpected(interface + ": " + std::strerror(errno));
+  const bool promiscuous = (request.ifr_flags & IFF_PROMISC) != 0;
+  if (!ask(SIOCGIFMTU)) return std::unexpected(interface + ": " + std::strerror(errno));
+  return Link{static_cast<std::uint16_t>(std::clamp(request.ifr_mtu, 1500, 65000)), promiscuous};
 }
 
 // The packet sockets that this process holds.
@@ -105,6 +117,7 @@ std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& 
                  ",framesz=" + std::to_string(frame_octets) + ",framecnt=" + std::to_string(kRingFrames);
   }
 
+  environment.forget_words();
   const auto before = packet_sockets();
   if (rte_eal_hotplug_add("vdev", port->device_.c_str(), parameters.c_str()) != 0 ||
       rte_eth_dev_get_port_by_name(port->device_.c_str(), &port->id_) != 0)
@@ -124,7 +137,6 @@ std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& 
 }
 
 std::expected<void, std::string> Port::configure(std::uint16_t frame_octets) {
-  environment.forget_words();
   const auto failed = [this](const char* what) { return std::unexpected("cannot " + std::string(what) + " " + name_); };
   pool_.reset(rte_pktmbuf_pool_create(("mbufs" + std::to_string(id_)).c_str(), kMbufs - 1, 256, 0,
                                       static_cast<std::uint16_t>(frame_octets + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY));
@@ -134,8 +146,26 @@ std::expected<void, std::string> Port::configure(std::uint16_t frame_octets) {
   if (rte_eth_rx_queue_setup(id_, 0, 1024, kAnySocket, nullptr, pool_.get()) != 0)
     return failed("set up the receive queue of");
   if (rte_eth_tx_queue_setup(id_, 0, 1024, kAnySocket, nullptr) != 0) return failed("set up the transmit queue of");
+  // DPDK makes the interface what its own notes say: without this one, starting ends the promiscuous mode.
+  if (promiscuous_ && rte_eth_promiscuous_enable(id_) != 0) return failed("keep promiscuous");
   if (rte_eth_dev_start(id_) != 0) return failed("start");
   return {};
+}
+
+void Port::clear_errors() const noexcept {
+  for (const int fd : sockets_) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size); // reading it takes it off
+  }
+}
+
+bool Port::gone() const noexcept {
+  return std::ranges::any_of(sockets_, [](int fd) {
+    sockaddr_ll bound{};
+    socklen_t size = sizeof bound;
+    return getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) == 0 && bound.sll_ifindex == -1;
+  });
 }
 
 Port::~Port() {
@@ -158,19 +188,3 @@ std::uint64_t Port::lost() const {
 }
 
 } // namespace sipward::dataplane
-void Port::clear_errors() const noexcept {
-  for (const int fd : sockets_) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size); // reading it takes it off
-  }
-}
-
-bool Port::gone() const noexcept {
-  return std::ranges::any_of(sockets_, [](int fd) {
-    sockaddr_ll bound{};
-    socklen_t size = sizeof bound;
-    return getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) == 0 && bound.sll_ifindex == -1;
-  });
-}
-

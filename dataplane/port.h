@@ -73,21 +73,21 @@ public:
 
   // Descriptors that are readable when packets wait; empty if the driver has none, and only polling helps.
   std::span<const int> wakeups() const noexcept { return sockets_; }
+  // An interface that goes down leaves an error on its socket, and poll() reports it until somebody takes it off.
+  void clear_errors() const noexcept;
 
   // Control thread only. Packets that did not fit into the receive ring, since the start.
   std::uint64_t lost() const;
-
-private:
-  // An interface that goes down leaves an error on its socket, and poll() reports it until somebody takes it off.
-  void clear_errors() const noexcept;
-  Port() = default;
-  std::expected<void, std::string> configure(std::uint16_t frame_octets);
-
   // Control thread only. The interface was deleted. Its socket hears nothing any more, not even of a successor by the
   // same name: it belongs to a fanout group, and the kernel binds no member of one anew (packet(7)).
-  static constexpr std::size_t kLongestFrame = 65535 + 14 + 8; // an IP datagram behind Ethernet and two VLAN tags
   bool gone() const noexcept;
   const std::string& name() const noexcept { return name_; }
+
+private:
+  Port() = default;
+  static constexpr std::size_t kLongestFrame = 65535 + 14 + 8; // an IP datagram behind Ethernet and two VLAN tags
+  std::expected<void, std::string> configure(std::uint16_t frame_octets);
+
   std::string name_;
   std::string device_; // DPDK's name of it
   std::uint16_t id_ = RTE_MAX_ETHPORTS;
