@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <new>
@@ -115,7 +116,7 @@ void Worker::judge(const rte_mbuf& frame, const policy::Rules& rules, const poli
   counters_.octets += frame.pkt_len;
   const std::span octets(rte_pktmbuf_mtod(&frame, const std::uint8_t*), frame.data_len);
   policy::Datagram datagram;
-  const FrameKind kind = parse_frame(octets, frame.pkt_len, datagram);
+  const FrameKind kind = parse_frame(octets, port_->wire_length(frame), datagram);
   if (kind != FrameKind::Udp) return counters_.count({why_not_judged(kind)});
   counters_.truncated += datagram.truncated;
   if (!policy::concerns(rules, datagram)) return counters_.count({policy::Why::Unrelated});
@@ -149,6 +150,7 @@ void Worker::block_until_packets() {
   waiting[count++] = {stop_event_, POLLIN, 0};
   for (const int fd : sockets.first(std::min(sockets.size(), waiting.size() - 1))) waiting[count++] = {fd, POLLIN, 0};
   poll(waiting.data(), count, kSleepMs);
+  if (std::ranges::any_of(waiting, [](const pollfd& w) { return (w.revents & POLLERR) != 0; })) port_->clear_errors();
 }
 
 } // namespace sipward::dataplane
