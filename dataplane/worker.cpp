@@ -23,6 +23,8 @@ namespace {
 // An adaptive worker polls this often in vain, some 20 us, before it lets the kernel wake it: the price of a sleep and
 // a wake-up.
 constexpr unsigned kEmptyPolls = 256;
+// Told to stop, a worker still judges what waits in its ring, but not what a flood goes on pouring in.
+constexpr unsigned kLastBursts = 4096 / kBurst;
 constexpr int kSleepMs = 100; // with descriptors to wake it: a bound, in case one fails to
 constexpr auto kBlindSleep = std::chrono::microseconds(500); // without: the latency that a sleeping packet pays
 
@@ -91,8 +93,9 @@ void Worker::run() {
   rte_thread_register(); // for the packet pool's per-thread cache; without it things are slower, not wrong
   rules_.wake(id_);
   Mbufs mbufs;
-  for (;;) {
-    const bool last = stopping_.load(std::memory_order_relaxed); // told to stop, it still empties the ring
+  for (unsigned last_bursts = 0; last_bursts < kLastBursts;) {
+    const bool last = stopping_.load(std::memory_order_relaxed);
+    last_bursts += last;
     const policy::Rules& rules = rules_.current(id_);
     const std::uint16_t received = port_->receive(mbufs);
     if (received == 0) {
