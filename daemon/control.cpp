@@ -23,7 +23,6 @@ using namespace std::chrono_literals;
 using policy::BlockChange;
 
 constexpr auto kKernelGrace = 10s;        // the kernel drops an element by itself this much after we should have
-constexpr std::size_t kManyRemovals = 64; // from here on all counters are read in one go
 constexpr auto kRetry = 1s;
 constexpr auto kFuseAlertEvery = 60s;
 
@@ -212,25 +211,12 @@ void Control::enforce() {
   published_prefixes_ = blocks_.prefixes();
 }
 
-// Blocks that end take their kernel counter with them.
+// Blocks that end take their kernel counter with them: the log's closing line says what they dropped.
 void Control::read_counters(policy::BlockList::Changes& changes) {
-  std::vector<BlockChange*> removed;
-  for (auto& change : changes)
-    if (change.kind == BlockChange::Kind::Removed && !change.block.dry_run) removed.push_back(&change);
-  if (removed.size() < kManyRemovals) {
-    for (auto* change : removed)
-      if (const auto element = nft_->read(change->block.subject); element && *element)
-        change->block.packets_dropped = (*element)->packets;
-    return;
+  for (auto& [kind, block, ending] : changes) {
+    if (kind != BlockChange::Kind::Removed || block.dry_run) continue;
+    if (const auto element = nft_->read(block.subject); element && *element) block.packets_dropped = (*element)->packets;
   }
-  const auto elements = nft_->read_all();
-  if (!elements)
-    return spdlog::warn("the counters of {} ended blocks are unknown: {}", removed.size(), elements.error().message);
-  std::map<policy::Subject, std::uint64_t> packets;
-  for (const auto& element : *elements) packets[element.subject] = element.packets;
-  for (auto* change : removed)
-    if (const auto at = packets.find(change->block.subject); at != packets.end())
-      change->block.packets_dropped = at->second;
 }
 
 // True if the kernel now holds what the block list says.

@@ -95,13 +95,10 @@ private:
   }
 
   Result blocks(const Json&) {
-    std::map<policy::Subject, std::uint64_t> packets;
-    if (const auto elements = control_.nft_->read_all(); elements)
-      for (const auto& element : *elements) packets[element.subject] = element.packets;
     Json list = Json::array();
     for (const auto& [subject, block] : control_.blocks_) {
       policy::Block counted = block;
-      if (const auto at = packets.find(subject); at != packets.end()) counted.packets_dropped = at->second;
+      if (const auto element = control_.nft_->read(subject); element && *element) counted.packets_dropped = (*element)->packets;
       list.push_back(block_json(counted, control_.clock_));
     }
     return list;
