@@ -25,6 +25,7 @@ constexpr SourceKey kReleased = kClaimed - 1; // was claimed twice for one key a
 constexpr int kMaxTries = 1000;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint32_t kHorizonS = 3600;
+constexpr auto kHorizonTicks = static_cast<std::int32_t>(kHorizonS * kTicksPerSecond);
 static_assert(kHorizon == std::chrono::seconds(kHorizonS));
 
 void saturating_add(std::atomic<std::uint32_t>& counter) noexcept {
@@ -64,8 +65,12 @@ SourceKey source_key(const Address& address, std::uint8_t ipv6_prefix) noexcept 
 void Source::touch(const Now& now) noexcept {
   // A packet may carry a time slightly before the last one's when two workers share a source; that is no idle time.
   const auto idle_s = static_cast<std::int32_t>(now.s - seen_s.load(kRelaxed));
-  if (idle_s > static_cast<std::int32_t>(kHorizonS)) {
-    for (auto& t : tat) t.store(now.tick, kRelaxed);
+  const bool forgotten = idle_s > static_cast<std::int32_t>(kHorizonS);
+  for (auto& t : tat) {
+    // A class may be quiet for hours while the source is not: its meter is drawn along before the circle closes.
+    Ticks old = t.load(kRelaxed);
+    if (forgotten || static_cast<std::int32_t>(now.tick - old) > kHorizonTicks / 2)
+      t.compare_exchange_strong(old, now.tick, kRelaxed); // fails only if another worker has just metered a request
   }
   if (drained(now)) {
     busy_since_ms.store(now.ms, kRelaxed);
