@@ -94,7 +94,9 @@ bool Source::meter(Class c, const Meter& limit, const Now& now) noexcept {
 
 bool Source::claim_report(const Now& now) noexcept {
   auto last = reported_s.load(kRelaxed);
-  return last != now.s + 1 && reported_s.compare_exchange_strong(last, now.s + 1, kRelaxed); // + 1: second 0 counts too
+  const std::uint32_t mine = now.s + 1; // second 0 counts too
+  if (last != 0 && static_cast<std::int32_t>(mine - last) <= 0) return false;
+  return reported_s.compare_exchange_strong(last, mine, kRelaxed);
 }
 
 std::uint32_t Source::users_tried() const noexcept {
