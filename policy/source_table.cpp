@@ -214,9 +214,11 @@ Source* SourceTable::claim(SourceKey key, std::size_t first, const Now& now, boo
   std::atomic_thread_fence(std::memory_order_seq_cst);
   Source* winner = find(key);
   if (winner != best) {
-    best->key.store(kReleased, std::memory_order_release);
-    used_.fetch_sub(1, kRelaxed);
+    expected = key; // it may have been taken from us already: then it is not ours to give back
+    if (best->key.compare_exchange_strong(expected, kReleased, std::memory_order_release, kRelaxed))
+      used_.fetch_sub(1, kRelaxed);
   }
+  retry = winner == nullptr;
   return winner;
 }
 
