@@ -46,6 +46,19 @@ void begin(Source& line, const Now& now) noexcept {
   line.successes.store(0, kRelaxed);
 }
 
+// How much is lost with a line that is not blocked: of the forgettable ones the longest idle is worth least (one that
+// was made a moment ago is forgettable too, until its first request has been metered), then it goes by debt.
+constexpr std::uint32_t kForgettable = kHorizonS + 1;
+std::uint32_t worth(const Source& line, const Now& now) noexcept {
+  if (line.drained(now)) {
+    const auto idle_s = static_cast<std::int32_t>(now.s - line.seen_s.load(kRelaxed));
+    return kForgettable - static_cast<std::uint32_t>(std::clamp(idle_s, 0, static_cast<std::int32_t>(kHorizonS)));
+  }
+  std::int32_t debt = 0;
+  for (const auto& tat : line.tat) debt = std::max(debt, static_cast<std::int32_t>(tat.load(kRelaxed) - now.tick));
+  return kForgettable + static_cast<std::uint32_t>(debt) + 1;
+}
+
 bool vacant(SourceKey key) noexcept { return key == kEmpty || key == kReleased; }
 
 } // namespace
@@ -178,17 +191,8 @@ Source* SourceTable::claim(SourceKey key, std::size_t first, const Now& now, boo
       retry = true; // ours by now, or perhaps about to be: its claimer is a few stores away from done
       return nullptr;
     }
-    // Vacant first, then the forgettable, then the least indebted of those that are not blocked.
-    std::uint32_t rank = 0;
-    if (!vacant(held)) {
-      if (line.blocked(now)) continue;
-      rank = 1;
-      if (!line.drained(now))
-        for (const auto& tat : line.tat) {
-          const auto debt = static_cast<std::int32_t>(tat.load(kRelaxed) - now.tick);
-          if (debt > 0) rank = std::max(rank, static_cast<std::uint32_t>(debt) + 1);
-        }
-    }
+    if (!vacant(held) && line.blocked(now)) continue;
+    const std::uint32_t rank = vacant(held) ? 0 : worth(line, now);
     if (rank < best_rank) {
       best = &line;
       best_key = held;
@@ -205,7 +209,7 @@ Source* SourceTable::claim(SourceKey key, std::size_t first, const Now& now, boo
     return nullptr;
   }
   if (vacant(best_key)) used_.fetch_add(1, kRelaxed);
-  if (best_rank > 1) evicted_.fetch_add(1, kRelaxed);
+  if (best_rank > kForgettable) evicted_.fetch_add(1, kRelaxed);
   begin(*best, now);
   best->key.store(key, std::memory_order_release); // pairs with the acquire in find()
   // Two workers may have claimed different lines for one key. The fence on each side makes at least one of them see the
