@@ -10,7 +10,7 @@
 // Memory orders. A line belongs to whoever's key it carries. Taking one over goes:
 //   key: old -> kClaimed   compare-and-swap, acquire  (one claimer wins; nobody else writes the line as its owner)
 //   fields := fresh        relaxed
-//   key: kClaimed -> new   release                    (pairs with the acquire load of `key` in search())
+//   key: kClaimed -> new   sequentially consistent    (a release; pairs with the load of `key` in find())
 // so whoever finds its key finds a fresh line. A worker that still holds a pointer to the old occupant may add one
 // packet to the new one's meters; that is an error of one packet in a line chosen because nobody was using it. All else
 // is relaxed: counters.
@@ -158,7 +158,8 @@ Source* SourceTable::find(SourceKey key) noexcept {
   const std::size_t first = slot(key);
   for (std::size_t i = 0; i < kWays; ++i) {
     Source& line = lines_[(first + i) & mask_];
-    const SourceKey held = line.key.load(std::memory_order_acquire); // pairs with the release in claim()
+    const SourceKey held =
+        line.key.load(std::memory_order_seq_cst); // an acquire, which pairs with the store in claim()
     if (held == key) return &line;
     if (held == kEmpty) return nullptr; // a newcomer takes the first vacant line, and no line ever becomes empty again
   }
@@ -211,11 +212,10 @@ Source* SourceTable::claim(SourceKey key, std::size_t first, const Now& now, boo
   if (vacant(best_key)) used_.fetch_add(1, kRelaxed);
   if (best_rank > kForgettable) evicted_.fetch_add(1, kRelaxed);
   begin(*best, now);
-  best->key.store(key, std::memory_order_release); // pairs with the acquire in find()
-  // Two workers may have claimed different lines for one key. The fence on each side makes at least one of them see the
-  // other's line. The line that stands first in the window stays; a later one goes back, or, unseen, drains and is
-  // forgotten.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // Two workers may have claimed different lines for one key. This store and the loads in find() are sequentially
+  // consistent, so at least one of the two sees the other's line. The line that stands first in the window stays; a
+  // later one goes back, or, unseen, drains and is forgotten.
+  best->key.store(key, std::memory_order_seq_cst); // a release too
   Source* winner = find(key);
   if (winner != best) {
     expected = key; // it may have been taken from us already: then it is not ours to give back
