@@ -74,7 +74,7 @@ void BlockList::count_in_prefix(const Offence& offence, const Subject& host, Cha
     fuse_seen_ = offence.at;
     const auto [tat, conforms] = fuse_.add(fuse_tat_, now);
     fuse_tat_ = tat;
-    if (!conforms) {
+    if (!conforms || options_.fuse == 0) {
       ++withheld_;
       return;
     }
