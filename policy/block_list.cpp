@@ -128,12 +128,12 @@ std::expected<BlockList::Changes, std::string> BlockList::block(const Prefix& pr
 
 std::expected<BlockList::Changes, std::string> BlockList::unblock(const Prefix& prefix) {
   Changes changes;
-  for (const Subject& subject : {Subject{SubjectKind::Host, prefix, 0}, Subject{SubjectKind::Prefix, prefix, 0},
-                                 prefix.is_host() ? host_subject(prefix.base) : Subject{SubjectKind::Host, prefix, 0}})
+  const Subject host = prefix.is_host() ? host_subject(prefix.base) : Subject{SubjectKind::Host, prefix, 0};
+  for (const Subject& subject : {host, Subject{SubjectKind::Prefix, prefix, 0}})
     if (const auto at = blocks_.find(subject); at != blocks_.end()) remove(at, Ending::Unblocked, changes);
   if (changes.empty()) return std::unexpected(to_string(prefix) + " is not blocked");
   for (auto& [range, neighbours] : neighbours_)
-    std::erase_if(neighbours.hosts, [&](const auto& entry) { return prefix.holds(entry.second.prefix); });
+    std::erase_if(neighbours.hosts, [&](const auto& entry) { return host.prefix.holds(entry.second.prefix); });
   return changes;
 }
 
