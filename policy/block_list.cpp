@@ -59,7 +59,7 @@ void BlockList::count_in_prefix(const Offence& offence, const Subject& host, Cha
   const std::uint8_t length = offence.source.family == Family::V4 ? options_.prefix_v4 : options_.prefix_v6;
   if (length >= host.prefix.length) return;
   const auto prefix = Prefix::of(offence.source, length);
-  if (neighbours_.size() >= options_.max_hosts) forget_old_neighbours(offence.at);
+  if (neighbours_.size() >= options_.max_hosts && !neighbours_.contains(prefix)) forget_neighbours(prefix, offence.at);
   auto& hosts = neighbours_[prefix].hosts;
   std::erase_if(hosts,
                 [&](const auto& entry) { return entry.second == host || offence.at - entry.first > options_.within; });
@@ -202,13 +202,20 @@ void BlockList::remove(std::map<Subject, Block>::iterator at, Ending ending, Cha
   blocks_.erase(at);
 }
 
-void BlockList::forget_old_neighbours(Time now) {
-  std::erase_if(neighbours_, [&](const auto& entry) {
-    const auto& hosts = entry.second.hosts;
-    return hosts.empty() || now - hosts.back().first > options_.within;
-  });
-  if (neighbours_.size() >= options_.max_hosts)
-    neighbours_.erase(neighbours_.begin()); // all of them recent: a bound is a bound
+// Makes room for one more prefix. Those that are out of date go, but looking for them takes long: once a minute at
+// most. In between it is whichever stands next to the newcomer, so that a storm of forged prefixes mostly pushes out
+// its own.
+void BlockList::forget_neighbours(const Prefix& newcomer, Time now) {
+  if (!swept_ || now - *swept_ >= std::chrono::minutes(1)) {
+    swept_ = now;
+    std::erase_if(neighbours_, [&](const auto& entry) {
+      const auto& hosts = entry.second.hosts;
+      return hosts.empty() || now - hosts.back().first > options_.within;
+    });
+  }
+  if (neighbours_.size() < options_.max_hosts) return;
+  const auto next = neighbours_.lower_bound(newcomer);
+  neighbours_.erase(next != neighbours_.end() ? next : neighbours_.begin());
 }
 
 } // namespace sipward::policy
