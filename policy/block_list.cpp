@@ -59,7 +59,7 @@ void BlockList::count_in_prefix(const Offence& offence, const Subject& host, Cha
   const std::uint8_t length = offence.source.family == Family::V4 ? options_.prefix_v4 : options_.prefix_v6;
   if (length >= host.prefix.length) return;
   const auto prefix = Prefix::of(offence.source, length);
-  if (neighbours_.size() >= options_.max_hosts) forget_old_neighbours(offence.at);
+  if (neighbours_.size() >= options_.max_hosts && !neighbours_.contains(prefix)) forget_neighbours(prefix, offence.at);
   auto& hosts = neighbours_[prefix].hosts;
   std::erase_if(hosts,
                 [&](const auto& entry) { return entry.second == host || offence.at - entry.first > options_.within; });
@@ -74,7 +74,7 @@ void BlockList::count_in_prefix(const Offence& offence, const Subject& host, Cha
     fuse_seen_ = offence.at;
     const auto [tat, conforms] = fuse_.add(fuse_tat_, now);
     fuse_tat_ = tat;
-    if (!conforms) {
+    if (!conforms || options_.fuse == 0) {
       ++withheld_;
       return;
     }
@@ -128,12 +128,12 @@ std::expected<BlockList::Changes, std::string> BlockList::block(const Prefix& pr
 
 std::expected<BlockList::Changes, std::string> BlockList::unblock(const Prefix& prefix) {
   Changes changes;
-  for (const Subject& subject : {Subject{SubjectKind::Host, prefix, 0}, Subject{SubjectKind::Prefix, prefix, 0},
-                                 prefix.is_host() ? host_subject(prefix.base) : Subject{SubjectKind::Host, prefix, 0}})
+  const Subject host = prefix.is_host() ? host_subject(prefix.base) : Subject{SubjectKind::Host, prefix, 0};
+  for (const Subject& subject : {host, Subject{SubjectKind::Prefix, prefix, 0}})
     if (const auto at = blocks_.find(subject); at != blocks_.end()) remove(at, Ending::Unblocked, changes);
   if (changes.empty()) return std::unexpected(to_string(prefix) + " is not blocked");
   for (auto& [range, neighbours] : neighbours_)
-    std::erase_if(neighbours.hosts, [&](const auto& entry) { return prefix.holds(entry.second.prefix); });
+    std::erase_if(neighbours.hosts, [&](const auto& entry) { return host.prefix.holds(entry.second.prefix); });
   return changes;
 }
 
@@ -202,13 +202,20 @@ void BlockList::remove(std::map<Subject, Block>::iterator at, Ending ending, Cha
   blocks_.erase(at);
 }
 
-void BlockList::forget_old_neighbours(Time now) {
-  std::erase_if(neighbours_, [&](const auto& entry) {
-    const auto& hosts = entry.second.hosts;
-    return hosts.empty() || now - hosts.back().first > options_.within;
-  });
-  if (neighbours_.size() >= options_.max_hosts)
-    neighbours_.erase(neighbours_.begin()); // all of them recent: a bound is a bound
+// Makes room for one more prefix. Those that are out of date go, but looking for them takes long: once a minute at
+// most. In between it is whichever stands next to the newcomer, so that a storm of forged prefixes mostly pushes out
+// its own.
+void BlockList::forget_neighbours(const Prefix& newcomer, Time now) {
+  if (!swept_ || now - *swept_ >= std::chrono::minutes(1)) {
+    swept_ = now;
+    std::erase_if(neighbours_, [&](const auto& entry) {
+      const auto& hosts = entry.second.hosts;
+      return hosts.empty() || now - hosts.back().first > options_.within;
+    });
+  }
+  if (neighbours_.size() < options_.max_hosts) return;
+  const auto next = neighbours_.lower_bound(newcomer);
+  neighbours_.erase(next != neighbours_.end() ? next : neighbours_.begin());
 }
 
 } // namespace sipward::policy

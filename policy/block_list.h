@@ -85,7 +85,7 @@ private:
   void remove(std::map<Subject, Block>::iterator at, Ending ending, Changes& changes);
   void count_in_prefix(const Offence& offence, const Subject& host, Changes& changes);
   void make_room(SubjectKind kind, Changes& changes);
-  void forget_old_neighbours(Time now);
+  void forget_neighbours(const Prefix& newcomer, Time now);
 
   BlockOptions options_;
   PrefixSet never_;
@@ -93,6 +93,7 @@ private:
   std::set<std::pair<Time, Subject>> by_end_; // the same blocks, soonest end first
   std::size_t prefix_blocks_ = 0;
   std::map<Prefix, Neighbours> neighbours_;
+  std::optional<Time> swept_; // when the outdated ones were last looked for
   Meter fuse_;
   Ticks fuse_tat_ = 0;
   std::optional<Time> fuse_seen_;

@@ -10,7 +10,7 @@
 // Memory orders. A line belongs to whoever's key it carries. Taking one over goes:
 //   key: old -> kClaimed   compare-and-swap, acquire  (one claimer wins; nobody else writes the line as its owner)
 //   fields := fresh        relaxed
-//   key: kClaimed -> new   release                    (pairs with the acquire load of `key` in search())
+//   key: kClaimed -> new   sequentially consistent    (a release; pairs with the load of `key` in find())
 // so whoever finds its key finds a fresh line. A worker that still holds a pointer to the old occupant may add one
 // packet to the new one's meters; that is an error of one packet in a line chosen because nobody was using it. All else
 // is relaxed: counters.
@@ -25,6 +25,7 @@ constexpr SourceKey kReleased = kClaimed - 1; // was claimed twice for one key a
 constexpr int kMaxTries = 1000;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint32_t kHorizonS = 3600;
+constexpr auto kHorizonTicks = static_cast<std::int32_t>(kHorizonS * kTicksPerSecond);
 static_assert(kHorizon == std::chrono::seconds(kHorizonS));
 
 void saturating_add(std::atomic<std::uint32_t>& counter) noexcept {
@@ -43,6 +44,19 @@ void begin(Source& line, const Now& now) noexcept {
   line.reported_s.store(0, kRelaxed);
   line.failures.store(0, kRelaxed);
   line.successes.store(0, kRelaxed);
+}
+
+// How much is lost with a line that is not blocked: of the forgettable ones the longest idle is worth least (one that
+// was made a moment ago is forgettable too, until its first request has been metered), then it goes by debt.
+constexpr std::uint32_t kForgettable = kHorizonS + 1;
+std::uint32_t worth(const Source& line, const Now& now) noexcept {
+  if (line.drained(now)) {
+    const auto idle_s = static_cast<std::int32_t>(now.s - line.seen_s.load(kRelaxed));
+    return kForgettable - static_cast<std::uint32_t>(std::clamp(idle_s, 0, static_cast<std::int32_t>(kHorizonS)));
+  }
+  std::int32_t debt = 0;
+  for (const auto& tat : line.tat) debt = std::max(debt, static_cast<std::int32_t>(tat.load(kRelaxed) - now.tick));
+  return kForgettable + static_cast<std::uint32_t>(debt) + 1;
 }
 
 bool vacant(SourceKey key) noexcept { return key == kEmpty || key == kReleased; }
@@ -64,8 +78,12 @@ SourceKey source_key(const Address& address, std::uint8_t ipv6_prefix) noexcept 
 void Source::touch(const Now& now) noexcept {
   // A packet may carry a time slightly before the last one's when two workers share a source; that is no idle time.
   const auto idle_s = static_cast<std::int32_t>(now.s - seen_s.load(kRelaxed));
-  if (idle_s > static_cast<std::int32_t>(kHorizonS)) {
-    for (auto& t : tat) t.store(now.tick, kRelaxed);
+  const bool forgotten = idle_s > static_cast<std::int32_t>(kHorizonS);
+  for (auto& t : tat) {
+    // A class may be quiet for hours while the source is not: its meter is drawn along before the circle closes.
+    Ticks old = t.load(kRelaxed);
+    if (forgotten || static_cast<std::int32_t>(now.tick - old) > kHorizonTicks / 2)
+      t.compare_exchange_strong(old, now.tick, kRelaxed); // fails only if another worker has just metered a request
   }
   if (drained(now)) {
     busy_since_ms.store(now.ms, kRelaxed);
@@ -89,7 +107,9 @@ bool Source::meter(Class c, const Meter& limit, const Now& now) noexcept {
 
 bool Source::claim_report(const Now& now) noexcept {
   auto last = reported_s.load(kRelaxed);
-  return last != now.s + 1 && reported_s.compare_exchange_strong(last, now.s + 1, kRelaxed); // + 1: second 0 counts too
+  const std::uint32_t mine = now.s + 1; // second 0 counts too
+  if (last != 0 && static_cast<std::int32_t>(mine - last) <= 0) return false;
+  return reported_s.compare_exchange_strong(last, mine, kRelaxed);
 }
 
 std::uint32_t Source::users_tried() const noexcept {
@@ -138,7 +158,8 @@ Source* SourceTable::find(SourceKey key) noexcept {
   const std::size_t first = slot(key);
   for (std::size_t i = 0; i < kWays; ++i) {
     Source& line = lines_[(first + i) & mask_];
-    const SourceKey held = line.key.load(std::memory_order_acquire); // pairs with the release in claim()
+    const SourceKey held =
+        line.key.load(std::memory_order_seq_cst); // an acquire, which pairs with the store in claim()
     if (held == key) return &line;
     if (held == kEmpty) return nullptr; // a newcomer takes the first vacant line, and no line ever becomes empty again
   }
@@ -171,17 +192,8 @@ Source* SourceTable::claim(SourceKey key, std::size_t first, const Now& now, boo
       retry = true; // ours by now, or perhaps about to be: its claimer is a few stores away from done
       return nullptr;
     }
-    // Vacant first, then the forgettable, then the least indebted of those that are not blocked.
-    std::uint32_t rank = 0;
-    if (!vacant(held)) {
-      if (line.blocked(now)) continue;
-      rank = 1;
-      if (!line.drained(now))
-        for (const auto& tat : line.tat) {
-          const auto debt = static_cast<std::int32_t>(tat.load(kRelaxed) - now.tick);
-          if (debt > 0) rank = std::max(rank, static_cast<std::uint32_t>(debt) + 1);
-        }
-    }
+    if (!vacant(held) && line.blocked(now)) continue;
+    const std::uint32_t rank = vacant(held) ? 0 : worth(line, now);
     if (rank < best_rank) {
       best = &line;
       best_key = held;
@@ -198,18 +210,19 @@ Source* SourceTable::claim(SourceKey key, std::size_t first, const Now& now, boo
     return nullptr;
   }
   if (vacant(best_key)) used_.fetch_add(1, kRelaxed);
-  if (best_rank > 1) evicted_.fetch_add(1, kRelaxed);
+  if (best_rank > kForgettable) evicted_.fetch_add(1, kRelaxed);
   begin(*best, now);
-  best->key.store(key, std::memory_order_release); // pairs with the acquire in find()
-  // Two workers may have claimed different lines for one key. The fence on each side makes at least one of them see the
-  // other's line. The line that stands first in the window stays; a later one goes back, or, unseen, drains and is
-  // forgotten.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // Two workers may have claimed different lines for one key. This store and the loads in find() are sequentially
+  // consistent, so at least one of the two sees the other's line. The line that stands first in the window stays; a
+  // later one goes back, or, unseen, drains and is forgotten.
+  best->key.store(key, std::memory_order_seq_cst); // a release too
   Source* winner = find(key);
   if (winner != best) {
-    best->key.store(kReleased, std::memory_order_release);
-    used_.fetch_sub(1, kRelaxed);
+    expected = key; // it may have been taken from us already: then it is not ours to give back
+    if (best->key.compare_exchange_strong(expected, kReleased, std::memory_order_release, kRelaxed))
+      used_.fetch_sub(1, kRelaxed);
   }
+  retry = winner == nullptr;
   return winner;
 }
 

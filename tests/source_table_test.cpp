@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "policy/source_table.h"
+
+#include <barrier>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <thread>
+#include <unordered_map>
+
+namespace sipward::policy {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr SourceTable::Secret kSecret = {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f};
+
+Now at(Duration since_epoch) { return Now(Time(since_epoch)); }
+
+SourceKey key(std::uint32_t n) {
+  return source_key(Address::v4(static_cast<std::uint8_t>(n >> 24), static_cast<std::uint8_t>(n >> 16),
+                                static_cast<std::uint8_t>(n >> 8), static_cast<std::uint8_t>(n)),
+                    64);
+}
+
+SourceKey key(std::string_view text, std::uint8_t ipv6_prefix = 64) {
+  return source_key(Address::parse(text).value(), ipv6_prefix);
+}
+
+// A table with memory of its own.
+struct Table {
+  explicit Table(std::uint32_t capacity, SourceTable::Secret secret = kSecret)
+      : memory(static_cast<std::byte*>(std::aligned_alloc(64, SourceTable::octets(capacity)))),
+        sources({memory.get(), SourceTable::octets(capacity)}, capacity, secret) {}
+  SourceTable* operator->() { return &sources; }
+  Source& line(SourceKey k, const Now& now) {
+    Source* source = sources.find_or_insert(k, now);
+    REQUIRE(source != nullptr);
+    return *source;
+  }
+  struct Free {
+    void operator()(std::byte* octets) const { std::free(octets); }
+  };
+  std::unique_ptr<std::byte, Free> memory;
+  SourceTable sources;
+};
+
+// --- keys
+
+TEST_CASE("an IPv4 source is an address, an IPv6 source a /64") {
+  CHECK(key("198.51.100.66") != key("198.51.100.67"));
+  CHECK(key("2001:db8:1:2::1") == key("2001:db8:1:2:ffff::9"));
+  CHECK(key("2001:db8:1:2::1") != key("2001:db8:1:3::1"));
+  CHECK(key("2001:db8:1:2::1", 48) == key("2001:db8:1:3::1", 48));
+  CHECK(key("2001:db8:1:2::1", 128) == key("2001:db8:1:2::2", 128)); // never more than 64 bits of it
+}
+
+TEST_CASE("no address has the table's own keys, and no IPv4 address an IPv6 source's") {
+  for (const auto* text : {"0.0.0.0", "255.255.255.255", "::", "::1", "ffff:ffff:ffff:ffff::1",
+                           "ffff:ffff:ffff:fffe::1", "ffff:ffff:ffff:fffd::1"}) {
+    INFO(text);
+    CHECK(key(text) != 0);
+    CHECK(key(text) < ~SourceKey{0} - 1);
+  }
+  CHECK(key("0.0.0.1") != key("::1"));
+  CHECK(key("198.51.100.66") != key("::c633:6442:0:0:0:0"));
+}
+
+// --- one thread
+
+TEST_CASE("a source is found again, and only after it was inserted") {
+  Table table(64);
+  const Now now = at(1s);
+  CHECK(table->find(key("198.51.100.66")) == nullptr);
+  Source& source = table.line(key("198.51.100.66"), now);
+  CHECK(table->find(key("198.51.100.66")) == &source);
+  CHECK(&table.line(key("198.51.100.66"), now) == &source);
+  CHECK(table->find(key("198.51.100.67")) == nullptr);
+  CHECK(table->occupancy().used == 1);
+}
+
+TEST_CASE("the capacity is rounded up to a power of two of at least one window") {
+  CHECK(Table(1)->capacity() == SourceTable::kWays);
+  CHECK(Table(9)->capacity() == 16);
+  CHECK(Table(4096)->capacity() == 4096);
+  CHECK(SourceTable::octets(4097) == 8192 * 64);
+}
+
+TEST_CASE("packets are counted exactly") {
+  Table table(64);
+  Source& source = table.line(key("198.51.100.66"), at(1s));
+  for (int i = 0; i < 1000; ++i) source.touch(at(1s + i * 10ms));
+  CHECK(source.packets == 1000);
+  source.packets = 0xffff'ffff;
+  source.touch(at(20s));
+  CHECK(source.packets == 0xffff'ffff); // it stops rather than begin again
+}
+
+TEST_CASE("the rate counts from when the source became busy") {
+  Table table(64);
+  const Meter limit({10, 75});
+  Source& source = table.line(key("198.51.100.66"), at(1s));
+  source.touch(at(1s));
+  CHECK(source.rate_per_s(at(1s)) == 0); // one packet has no rate
+  source.meter(Class::Register, limit, at(1s));
+  for (int i = 1; i <= 50; ++i) {
+    source.touch(at(1s + i * 20ms));
+    source.meter(Class::Register, limit, at(1s + i * 20ms));
+  }
+  CHECK(source.rate_per_s(at(2s)) == Approx(50));
+  for (int i = 0; i < 3; ++i) { // long after the meters drained: a new count
+    source.touch(at(60s + i * 50ms));
+    source.meter(Class::Register, limit, at(60s + i * 50ms));
+  }
+  CHECK(source.rate_per_s(at(60s + 100ms)) == Approx(20));
+}
+
+TEST_CASE("a source that was idle for more than an hour starts afresh") {
+  const Meter limit({1, 3000}); // a debt of most of an hour
+  for (const Duration idle : {3601s, 5000s, 8192s, 9000s, 12000s, 16384s, 20000s, 40000s}) {
+    INFO(idle.count() / 1'000'000'000 << " s");
+    Table table(64);
+    Source& source = table.line(key("198.51.100.66"), at(10s));
+    source.touch(at(10s));
+    for (int i = 0; i < 3000; ++i) source.meter(Class::Register, limit, at(10s));
+    CHECK_FALSE(source.drained(at(10s)));
+    const Now later = at(10s + idle + 1s);
+    CHECK(source.drained(later));
+    source.touch(later);
+    CHECK(source.drained(later));
+    int passed = 0;
+    while (passed < 4000 && source.meter(Class::Register, limit, later)) ++passed;
+    CHECK(passed == 3000);
+  }
+}
+
+TEST_CASE("a class that is quiet for hours, in a source that is not, keeps its full burst") {
+  const Meter limit({10, 75});
+  Table table(64);
+  Source& source = table.line(key("198.51.100.66"), at(10s));
+  REQUIRE(source.meter(Class::Invite, limit, at(10s)));
+  for (Duration now = 40s; now < 40'000s; now += 30s) { // OPTIONS every 30 s, for 11 h
+    source.touch(at(now));
+    if (!source.drained(at(now))) FAIL("not drained after " << now.count() / 1'000'000'000 << " s");
+    source.meter(Class::Options, limit, at(now));
+    if ((now.count() / 1'000'000'000) % 3000 != 10) continue;
+    int passed = 0; // and now and then a batch of REGISTERs
+    while (passed < 100 && source.meter(Class::Register, limit, at(now))) ++passed;
+    if (passed != 75) FAIL(passed << " passed after " << now.count() / 1'000'000'000 << " s");
+  }
+}
+
+TEST_CASE("the estimator of tried users is right within the error of linear counting") {
+  Table table(64);
+  Source& source = table.line(key("198.51.100.66"), at(1s));
+  CHECK(source.users_tried() == 0);
+  for (int i = 0; i < 100; ++i) source.try_user(table->hash(77));
+  CHECK(source.users_tried() == 1); // the same user is one user
+  std::mt19937_64 random(5);
+  for (const unsigned users : {2u, 5u, 10u, 20u, 40u, 80u}) {
+    const double load = users / 64.0;
+    const double error = std::sqrt(64 * (std::exp(load) - load - 1)); // Whang et al., 1990, theorem 5
+    double sum = 0;
+    constexpr int kTrials = 400;
+    double worst = 0;
+    for (int trial = 0; trial < kTrials; ++trial) {
+      source.users = 0;
+      for (unsigned i = 0; i < users; ++i) source.try_user(table->hash(random()));
+      sum += source.users_tried();
+      worst = std::max(worst, std::abs(source.users_tried() - static_cast<double>(users)));
+    }
+    INFO(users << " users, standard error " << error);
+    CHECK(std::abs(sum / kTrials - users) < 0.5 + 0.05 * users);
+    CHECK(worst < 1 + 6 * error);
+  }
+  source.users = ~std::uint64_t{0};
+  CHECK(source.users_tried() == 266);
+}
+
+TEST_CASE("an offence is reported once a second, whoever asks") {
+  Table table(64);
+  Source& source = table.line(key("198.51.100.66"), at(0s));
+  CHECK(source.claim_report(at(0s))); // second 0 counts too
+  CHECK_FALSE(source.claim_report(at(999ms)));
+  CHECK(source.claim_report(at(1s)));
+  CHECK_FALSE(source.claim_report(at(999ms))); // another worker's burst began a little earlier
+  CHECK_FALSE(source.claim_report(at(1s + 1ms)));
+  Source& later = table.line(key("198.51.100.67"), at(3'000'000'000s)); // replay's clock after 2038
+  CHECK(later.claim_report(at(3'000'000'000s)));
+  CHECK_FALSE(later.claim_report(at(3'000'000'000s)));
+  CHECK(later.claim_report(at(3'000'000'001s)));
+}
+
+// --- the keyed hash
+
+TEST_CASE("neighbouring addresses spread evenly, and differently under each secret") {
+  constexpr std::size_t kBuckets = 256, kKeys = 65536;
+  std::mt19937_64 random(17);
+  for (int i = 0; i < 20; ++i) {
+    const SourceTable::Secret secret{random(), random()};
+    Table table(8, secret);
+    std::vector<int> low(kBuckets), high(kBuckets);
+    for (std::uint32_t n = 0; n < kKeys; ++n) {
+      const auto hash = table->hash(key(0xc6336400 + n));
+      ++low[hash % kBuckets];
+      ++high[hash >> 56];
+    }
+    for (const auto* counts : {&low, &high}) {
+      double chi_square = 0;
+      const double expected = static_cast<double>(kKeys) / kBuckets;
+      for (const int count : *counts) chi_square += (count - expected) * (count - expected) / expected;
+      CHECK(chi_square < 400); // 255 degrees of freedom: mean 255, deviation 23; an honest hash stays below
+    }
+  }
+  Table one(8), other(8, {kSecret.a + 1, kSecret.b});
+  int same = 0;
+  for (std::uint32_t n = 0; n < 4096; ++n) same += one->hash(key(n)) % 256 == other->hash(key(n)) % 256;
+  CHECK(same < 4096 / 256 * 3);
+}
+
+TEST_CASE("a table half full of busy sources has room for 99 in 100 of them") {
+  Table table(4096);
+  const Meter limit({1, 10});
+  for (std::uint32_t n = 0; n < 2048; ++n) {
+    Source& source = table.line(key(0xc6336400 + n), at(1s));
+    source.touch(at(1s));
+    source.meter(Class::Register, limit, at(1s));
+  }
+  const auto occupancy = table->occupancy();
+  CHECK(occupancy.used + occupancy.evicted == 2048); // whoever finds its window full takes a line from another
+  CHECK(occupancy.evicted < 20);
+  CHECK(occupancy.pinned == 0);
+}
+
+// --- eviction: a table of one window, so that everybody competes
+
+struct FullWindow {
+  // Source n owes n + 1 requests.
+  FullWindow() {
+    for (std::uint32_t n = 0; n < SourceTable::kWays; ++n) {
+      Source& source = table.line(key(n), now);
+      source.touch(now);
+      for (std::uint32_t i = 0; i <= n; ++i) source.meter(Class::Invite, limit, now);
+    }
+  }
+  Now now = at(100s);
+  Meter limit{{1, 100}};
+  Table table{SourceTable::kWays};
+};
+
+TEST_CASE_METHOD(FullWindow, "a newcomer takes the line of a forgettable source before any other") {
+  const Now later = at(103s + 500ms); // the first three have drained
+  table.line(key(1000), later).meter(Class::Invite, limit, later);
+  table.line(key(1001), later).meter(Class::Invite, limit, later);
+  table.line(key(1002), later).meter(Class::Invite, limit, later);
+  for (std::uint32_t n = 0; n < 3; ++n) CHECK(table->find(key(n)) == nullptr);
+  for (std::uint32_t n = 3; n < SourceTable::kWays; ++n) CHECK(table->find(key(n)) != nullptr);
+  CHECK(table->occupancy().evicted == 0);
+  CHECK(table->occupancy().used == SourceTable::kWays);
+}
+
+TEST_CASE_METHOD(FullWindow, "of several forgettable sources the longest idle goes first") {
+  const Now later = at(200s); // all have drained
+  for (const std::uint32_t n : {0u, 1u, 2u, 3u, 4u, 6u, 7u}) table->find(key(n))->touch(later);
+  table.line(key(1000), later);
+  CHECK(table->find(key(5)) == nullptr);
+  CHECK(table->occupancy().evicted == 0);
+}
+
+TEST_CASE_METHOD(FullWindow, "without a forgettable one it takes the least indebted, and counts it") {
+  table.line(key(1000), now);
+  CHECK(table->find(key(0)) == nullptr);
+  for (std::uint32_t n = 1; n < SourceTable::kWays; ++n) CHECK(table->find(key(n)) != nullptr);
+  CHECK(table->occupancy().evicted == 1);
+}
+
+TEST_CASE_METHOD(FullWindow, "a blocked source is never evicted, however little it owes") {
+  table->find(key(0))->blocked_until_s = 400;
+  table.line(key(1000), now);
+  CHECK(table->find(key(0)) != nullptr);
+  CHECK(table->find(key(1)) == nullptr);
+}
+
+TEST_CASE_METHOD(FullWindow, "when all are blocked the newcomer is turned away and counted, until a block ends") {
+  for (std::uint32_t n = 0; n < SourceTable::kWays; ++n) table->find(key(n))->blocked_until_s = 400 + n;
+  CHECK(table->find_or_insert(key(1000), at(399s)) == nullptr);
+  CHECK(table->find_or_insert(key(1000), at(399s)) == nullptr);
+  CHECK(table->occupancy().pinned == 2);
+  CHECK(table->find_or_insert(key(1000), at(400s)) != nullptr); // source 0's block ended
+  CHECK(table->find(key(0)) == nullptr);
+}
+
+TEST_CASE_METHOD(FullWindow, "a new source inherits nothing from the one whose line it takes") {
+  for (std::uint32_t n = 0; n < SourceTable::kWays; ++n) {
+    Source& old = *table->find(key(n));
+    old.users = ~std::uint64_t{0};
+    old.failures = 7;
+    old.successes = 8;
+    CHECK(old.claim_report(now));
+  }
+  const Now later = at(200s);
+  for (std::uint32_t n = 0; n < SourceTable::kWays; ++n) {
+    Source& fresh = table.line(key(1000 + n), later);
+    fresh.meter(Class::Register, limit, later); // not forgettable any more: the next newcomer takes another's line
+    CHECK(fresh.users == 0);
+    CHECK(fresh.failures == 0);
+    CHECK(fresh.successes == 0);
+    CHECK(fresh.packets == 0);
+    CHECK(fresh.blocked_until_s == 0);
+    CHECK(fresh.claim_report(later));
+    CHECK(Meter::drained(fresh.tat[static_cast<std::size_t>(Class::Invite)], later.tick));
+  }
+}
+
+TEST_CASE("a flood of new sources leaves the indebted and the blocked where they are") {
+  Table table(1024);
+  const Meter limit({0.01, 50});
+  const Now now = at(100s);
+  for (std::uint32_t n = 0; n < 100; ++n) { // slow attackers: they owe for minutes
+    Source& source = table.line(key(n), now);
+    for (int i = 0; i < 10; ++i) source.meter(Class::Register, limit, now);
+  }
+  for (std::uint32_t n = 100; n < 150; ++n) table.line(key(n), now).blocked_until_s = 1000;
+  for (std::uint32_t n = 0; n < 200'000; ++n) table->find_or_insert(key(0x0a000000 + n), at(101s + n * 10us));
+  for (std::uint32_t n = 0; n < 150; ++n) CHECK(table->find(key(n)) != nullptr);
+  CHECK(table->occupancy().evicted == 0);
+}
+
+// --- against a model
+
+TEST_CASE("over random operations the table does what a map would") {
+  struct Model {
+    std::array<double, kClasses> debt_s{}; // seconds until drained
+    Duration seen{};
+    std::uint32_t packets = 0;
+    std::uint32_t blocked_until = 0;
+  };
+  std::mt19937 random(3);
+  Table table(8192);
+  std::unordered_map<SourceKey, Model> model;
+  constexpr Rate kRate{8, 16}; // 1/8 s is a whole number of ticks: no rounding to excuse
+  const Meter limit(kRate);
+  Duration now = 50s;
+  for (int step = 0; step < 300'000; ++step) {
+    const auto pause = static_cast<std::int64_t>(random() % 32) * (random() % 5000 == 0 ? 40'000 : 1);
+    now += std::chrono::milliseconds(125) * pause / 8;
+    const Now present = at(now);
+    const SourceKey k = key(static_cast<std::uint32_t>(random() % 500));
+    Source& source = table.line(k, present);
+    Model& expected = model[k];
+    const double passed_s = std::chrono::duration<double>(now - expected.seen).count();
+    for (auto& debt : expected.debt_s) debt = std::max(0.0, debt - passed_s);
+    expected.seen = now;
+    source.touch(present);
+    ++expected.packets;
+    if (random() % 100 == 0)
+      source.blocked_until_s = expected.blocked_until = present.s + static_cast<std::uint32_t>(random() % 100);
+    const auto c = random() % kClasses;
+    bool alike = true;
+    for (std::uint32_t i = random() % 4; i > 0; --i) {
+      const bool conforms = expected.debt_s[c] <= (kRate.burst - 1) / kRate.per_second;
+      if (conforms) expected.debt_s[c] += 1 / kRate.per_second;
+      alike = alike && source.meter(static_cast<Class>(c), limit, present) == conforms;
+    }
+    const bool drained = *std::ranges::max_element(expected.debt_s) <= 0;
+    alike = alike && source.drained(present) == drained && source.packets == expected.packets &&
+            source.blocked(present) == (expected.blocked_until > present.s);
+    if (!alike) FAIL("differs at step " << step << ", " << now.count() / 1'000'000'000 << " s");
+  }
+  CHECK(table->occupancy().used == model.size());
+  CHECK(table->occupancy().evicted == 0);
+  for (const auto& [k, expected] : model) CHECK(table->find(k) != nullptr);
+}
+
+// --- several threads
+
+constexpr int kThreads = 4;
+
+template<typename F>
+void together(F body) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) threads.emplace_back([&body, t] { body(t); });
+  for (auto& thread : threads) thread.join();
+}
+
+TEST_CASE("several workers meter one source as one") {
+  Table table(64);
+  const Meter limit({10, 75});
+  for (std::uint32_t round = 0; round < 50; ++round) {
+    table.line(key(round), at(1s));
+    std::atomic<int> passed = 0;
+    std::atomic<std::uint32_t> clock_ms = 1000;
+    together([&](int) {
+      for (int i = 0; i < 500; ++i) { // 2,000 requests in all, one each millisecond
+        const Now now = at(std::chrono::milliseconds(clock_ms.fetch_add(1)));
+        Source* source = table->find_or_insert(key(round), now);
+        source->touch(now);
+        passed += source->meter(Class::Register, limit, now);
+      }
+    });
+    CHECK(passed <= 75 + 20);
+    CHECK(passed >= 75 + 18); // and none is metered twice; workers' clocks may lag by what a thread is delayed
+  }
+}
+
+TEST_CASE("workers that insert one source at once end with one line of it") {
+  Table table(8192); // so roomy that no window fills
+  const Meter limit({1, 10});
+  constexpr std::uint32_t kKeys = 400;
+  std::array<std::atomic<int>, kKeys> passed{};
+  std::barrier start(kThreads);
+  const Now now = at(1s);
+  together([&](int) {
+    for (std::uint32_t n = 0; n < kKeys; ++n) {
+      start.arrive_and_wait();
+      for (int i = 0; i < 10; ++i) {
+        Source* source = nullptr;
+        while (source == nullptr) source = table->find_or_insert(key(n), now); // a claimer may be put to sleep
+        source->touch(now);
+        passed[n] += source->meter(Class::Register, limit, now);
+      }
+    }
+  });
+  for (std::uint32_t n = 0; n < kKeys; ++n) {
+    REQUIRE(table->find(key(n)) != nullptr);
+    CHECK(passed[n] >= 10);
+    CHECK(passed[n] <= 10 + kThreads - 1); // at most one request of each other worker went to a line given back
+  }
+  CHECK(table->occupancy().used >= kKeys);
+  CHECK(table->occupancy().used <= kKeys + kKeys / 20); // lines claimed twice unseen, which drain and go
+  CHECK(table->occupancy().evicted == 0);
+}
+
+TEST_CASE("however fast lines change hands, none carries a stale field") {
+  Table table(2048);
+  const Meter limit({1, 10});
+  constexpr std::uint32_t kRounds = 200, kKeys = 50;
+  std::barrier round_ends(kThreads);
+  std::atomic<int> stale = 0, lost = 0;
+  together([&](int thread) {
+    for (std::uint32_t round = 0; round < kRounds; ++round) {
+      const Now now = at(100s + round * 5s); // all of the round before have drained
+      std::array<Source*, kKeys> lines{};
+      const auto nth = [&](std::uint32_t i) {
+        return key((round * kThreads + static_cast<std::uint32_t>(thread)) * kKeys + i);
+      };
+      for (std::uint32_t i = 0; i < kKeys; ++i) {
+        while (lines[i] == nullptr) lines[i] = table->find_or_insert(nth(i), now); // a claimer may be put to sleep
+        Source& source = *lines[i];
+        stale += source.users != 0 || source.failures != 0 || source.successes != 0 || source.packets != 0 ||
+                 source.reported_s != 0 || source.busy_packets != 0 || source.blocked_until_s != 0;
+        stale += !source.drained(now);
+        source.touch(now);
+        source.meter(Class::Register, limit, now); // in use: nobody takes it in this round
+        source.users = nth(i);
+        source.failures = 9;
+        source.successes = 9;
+        source.claim_report(now);
+      }
+      for (std::uint32_t i = 0; i < kKeys; ++i)
+        lost += table->find(nth(i)) != lines[i] || lines[i]->users != nth(i) || lines[i]->packets != 1;
+      round_ends.arrive_and_wait();
+    }
+  });
+  CHECK(stale == 0);
+  CHECK(lost == 0);
+  CHECK(table->occupancy().evicted == 0);
+}
+
+TEST_CASE("a table far too small for its workers stays sound") {
+  Table table(16);
+  const Meter limit({1, 5});
+  std::atomic<std::uint64_t> turned_away = 0;
+  together([&](int thread) {
+    std::mt19937 random(static_cast<unsigned>(thread));
+    for (int i = 0; i < 50'000; ++i) {
+      const Now now = at(1s + i * 1ms);
+      Source* source = table->find_or_insert(key(static_cast<std::uint32_t>(random() % 200)), now);
+      if (source == nullptr) {
+        ++turned_away;
+        continue;
+      }
+      source->touch(now);
+      source->meter(Class::Options, limit, now);
+      if (random() % 64 == 0) source->blocked_until_s = now.s + 1;
+    }
+  });
+  const auto occupancy = table->occupancy();
+  CHECK(occupancy.pinned == turned_away);
+  CHECK(occupancy.used == 16);
+  CHECK(occupancy.evicted > 0);
+}
+
+} // namespace
+} // namespace sipward::policy
