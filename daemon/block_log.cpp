@@ -23,8 +23,8 @@ std::string rate(double per_second) {
 void append_evidence(std::string& line, const policy::Block& block) {
   const auto& evidence = block.evidence;
   if (block.reason == policy::Reason::Prefix) line += " offenders=" + std::to_string(evidence.offenders);
-  if (evidence.user_agent.size > 0) line += " ua=" + quoted(evidence.user_agent.view());
-  if (evidence.mark.size > 0) line += " mark=" + quoted(evidence.mark.view());
+  if (evidence.user_agent.size > 0) line += " ua=" + in_quotes(evidence.user_agent.view());
+  if (evidence.mark.size > 0) line += " mark=" + in_quotes(evidence.mark.view());
   if (evidence.method.size > 0) line += " method=" + word(evidence.method.view());
   if (evidence.rate_per_s > 0) line += " rate=" + rate(evidence.rate_per_s);
   if (evidence.limit_per_s > 0) line += " limit=" + rate(evidence.limit_per_s);
@@ -32,7 +32,7 @@ void append_evidence(std::string& line, const policy::Block& block) {
   if (evidence.failures > 0) line += " failures=" + std::to_string(evidence.failures);
   if (evidence.successes > 0) line += " successes=" + std::to_string(evidence.successes);
   if (block.packets_before > 0) line += " packets=" + std::to_string(block.packets_before);
-  if (!block.note.empty()) line += " note=" + quoted(block.note);
+  if (!block.note.empty()) line += " note=" + in_quotes(block.note);
   line += block.proven ? " proven=yes" : " proven=no";
 }
 
@@ -47,7 +47,8 @@ std::string block_line(const BlockChange& change, policy::Time at, const WallClo
   const auto& block = change.block;
   std::string line = rfc3339(clock.at(at)) + " " + std::string(event_name(change)) + " " + to_string(block.subject);
   if (change.kind == BlockChange::Kind::Removed)
-    return line + " reason=" + std::string(to_string(change.ending)) + " dropped=" + std::to_string(block.packets_dropped);
+    return line + " reason=" + std::string(to_string(change.ending)) +
+           " dropped=" + std::to_string(block.packets_dropped);
   line += " reason=" + std::string(to_string(block.reason)) + " for=" + human_duration(block.until - block.since) +
           " step=" + std::to_string(block.step);
   append_evidence(line, block);
@@ -62,12 +63,14 @@ struct BlockLog::State {
   std::uint64_t held_blocks = 0, held_unblocks = 0;
 };
 
-std::expected<std::unique_ptr<BlockLog>, std::string> BlockLog::open(const std::filesystem::path& file, config::LogFormat format) {
+std::expected<std::unique_ptr<BlockLog>, std::string> BlockLog::open(const std::filesystem::path& file,
+                                                                     config::LogFormat format) {
   if (const auto made = make_folder_for(file); !made) return std::unexpected("log.file: " + made.error());
   auto state = std::make_unique<State>();
   state->format = format;
   try {
-    state->logger = std::make_shared<spdlog::logger>("block", std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string()));
+    state->logger =
+        std::make_shared<spdlog::logger>("block", std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string()));
   } catch (const spdlog::spdlog_ex& error) {
     return std::unexpected("log.file: " + std::string(error.what()));
   }
@@ -100,7 +103,8 @@ void BlockLog::summarise(policy::Time at, const WallClock& clock) {
                                               {"unblocks", state_->held_unblocks}};
       state_->logger->info(summary.dump());
     } else {
-      state_->logger->info("{} summary - blocks={} unblocks={}", rfc3339(clock.at(at)), state_->held_blocks, state_->held_unblocks);
+      state_->logger->info("{} summary - blocks={} unblocks={}", rfc3339(clock.at(at)), state_->held_blocks,
+                           state_->held_unblocks);
     }
   }
   state_->second = second;

@@ -16,7 +16,8 @@ namespace sipward::daemon {
 // Events of the log: "block", "would_block" (dry run), "unblock".
 std::string_view event_name(const policy::BlockChange& change) noexcept;
 
-// One line without its end. Header text is quoted and escaped: nothing that an attacker wrote can end a line or move a cursor.
+// One line without its end. Header text is quoted and escaped: nothing that an attacker wrote can end a line or move a
+// cursor.
 std::string block_line(const policy::BlockChange& change, policy::Time at, const WallClock& clock);
 
 // Control thread only.
@@ -25,7 +26,8 @@ public:
   static constexpr unsigned kLinesPerSecond = 20; // above that, one summary line a second
 
   // Makes the file's folder if the folder above it exists. The error names the file.
-  static std::expected<std::unique_ptr<BlockLog>, std::string> open(const std::filesystem::path& file, config::LogFormat format);
+  static std::expected<std::unique_ptr<BlockLog>, std::string> open(const std::filesystem::path& file,
+                                                                    config::LogFormat format);
   ~BlockLog();
 
   // One decision. Beyond kLinesPerSecond it is only counted, for the summary.

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "config/config.h"
+#include "config/units.h"
 #include "daemon/control.h"
 #include "daemon/replay.h"
 #include "daemon/version.h"
@@ -68,14 +69,17 @@ struct Asker {
   bool json = false;
 
   // Sends a request; on success prints what the daemon answered, as JSON or through `tell`.
-  template <typename Tell> int operator()(const Json& request, Tell tell) const {
+  template<typename Tell>
+  int operator()(const Json& request, Tell tell) const {
     const auto line = ask(socket, request.dump(-1, ' ', false, Json::error_handler_t::replace));
     if (!line) return refuse(line.error().message, line.error().nobody_there ? kNobodyThere : kRefused);
     const Json answer = Json::parse(*line, nullptr, false);
     if (answer.is_discarded()) return refuse("the daemon's answer is not JSON");
     if (!answer.value("ok", false)) return refuse(answer.value("error", "the daemon refused"));
-    if (json) std::cout << answer["result"].dump(2) << "\n";
-    else tell(answer["result"]);
+    if (json)
+      std::cout << answer["result"].dump(2) << "\n";
+    else
+      tell(answer["result"]);
     return kDone;
   }
 };
@@ -90,7 +94,8 @@ void tell_status(const Json& status) {
   row("mode", status.value("mode", "") + " on " + ports + (status.value("dry_run", false) ? ", dry run" : ""));
   row("up for", human_duration(std::chrono::seconds(status.value("uptime_s", std::int64_t{0}))));
   row("received", number("received") + " packets, " + number("passed") + " passed, " + number("dropped") + " dropped");
-  row("lost", std::to_string(status["lost"].value("rx", 0)) + " packets, " + std::to_string(status["lost"].value("offences", 0)) + " offences");
+  row("lost", std::to_string(status["lost"].value("rx", 0)) + " packets, " +
+                  std::to_string(status["lost"].value("offences", 0)) + " offences");
   row("sources", number("sources") + " of " + std::to_string(status["source_table"].value("capacity", 0)));
   row("blocks", number("blocks"));
   row("nftables", status["nft"].value("in_sync", false) ? "in sync" : "OUT OF SYNC");
@@ -108,10 +113,10 @@ void tell_blocks(const Json& blocks) {
   for (const auto& block : blocks) {
     const auto& evidence = block["evidence"];
     std::string what = evidence.value("note", "");
-    if (const auto agent = evidence.value("user_agent", ""); what.empty() && !agent.empty()) what = quoted(agent);
+    if (const auto agent = evidence.value("user_agent", ""); what.empty() && !agent.empty()) what = in_quotes(agent);
     if (block.value("action", "") == "would_block") what += " (would block)";
-    table.add({block.value("subject", ""), block.value("reason", ""), block.value("since", ""), block.value("until", ""),
-               std::to_string(block.value("packets_dropped", std::uint64_t{0})), what});
+    table.add({block.value("subject", ""), block.value("reason", ""), block.value("since", ""),
+               block.value("until", ""), std::to_string(block.value("packets_dropped", std::uint64_t{0})), what});
   }
   std::cout << table.text();
 }
@@ -150,13 +155,16 @@ int command_line(int argc, char** argv) {
   run_command->add_flag("--dry-run", dry_run, "judge and log, but block nobody");
   run_command->callback([&] { code = run(settings_file, dry_run); });
 
-  auto* check_command = app.add_subcommand("check", "Is a settings file valid? Prints the settings that would be in effect.");
+  auto* check_command =
+      app.add_subcommand("check", "Is a settings file valid? Prints the settings that would be in effect.");
   check_command->add_option("--config", settings_file, "the settings file")->capture_default_str();
   check_command->callback([&] { code = check(settings_file); });
 
-  auto* replay_command = app.add_subcommand("replay", "Who would have been blocked in these captures, when, and why; and who talked most.");
+  auto* replay_command = app.add_subcommand(
+      "replay", "Who would have been blocked in these captures, when, and why; and who talked most.");
   replay_command->add_option("CAPTURE", replay_options.captures, "pcap or pcapng files")->required();
-  replay_command->add_option("--config", replay_settings, "judge by this settings file (default: the built-in settings)");
+  replay_command->add_option("--config", replay_settings,
+                             "judge by this settings file (default: the built-in settings)");
   replay_command->add_option("--server", replay_servers, "an address of the protected servers; may be given again")
       ->allow_extra_args(false);
   replay_command->add_option("--sort", replay_options.sort, "order of the talkers")
@@ -184,24 +192,31 @@ int command_line(int argc, char** argv) {
   asks(app.add_subcommand("status", "What the daemon sees and does."))->callback([&] {
     code = asker({{"command", "status"}}, tell_status);
   });
-  asks(app.add_subcommand("blocks", "Who is blocked."))->callback([&] { code = asker({{"command", "blocks"}}, tell_blocks); });
+  asks(app.add_subcommand("blocks", "Who is blocked."))->callback([&] {
+    code = asker({{"command", "blocks"}}, tell_blocks);
+  });
 
   auto* block_command = asks(app.add_subcommand("block", "Block a host or a prefix."));
   block_command->add_option("ADDR[/LEN]", subject, "whom")->required();
   block_command->add_option("--for", length, "how long")->check(duration_fault)->capture_default_str();
   block_command->add_option("--reason", reason, "a note for the log");
-  block_command->add_option("--scope", scope, "sip, or all traffic")->check(CLI::IsMember({"sip", "all"}))->capture_default_str();
+  block_command->add_option("--scope", scope, "sip, or all traffic")
+      ->check(CLI::IsMember({"sip", "all"}))
+      ->capture_default_str();
   block_command->callback([&] {
-    code = asker({{"command", "block"}, {"subject", subject}, {"for_s", seconds(length)}, {"reason", reason}, {"scope", scope}},
-                 [](const Json& block) {
-                   std::cout << block.value("subject", "") << (block.value("action", "") == "block" ? " is" : " would be")
-                             << " blocked until " << block.value("until", "") << "\n";
-                 });
+    code = asker(
+        {{"command", "block"}, {"subject", subject}, {"for_s", seconds(length)}, {"reason", reason}, {"scope", scope}},
+        [](const Json& block) {
+          std::cout << block.value("subject", "") << (block.value("action", "") == "block" ? " is" : " would be")
+                    << " blocked until " << block.value("until", "") << "\n";
+        });
   });
 
   auto* unblock_command = asks(app.add_subcommand("unblock", "Lift a block."));
   unblock_command->add_option("ADDR[/LEN]", subject, "whom")->required();
-  unblock_command->add_option("--immune", immune, "and do not block it again for so long")->check(duration_fault)->capture_default_str();
+  unblock_command->add_option("--immune", immune, "and do not block it again for so long")
+      ->check(duration_fault)
+      ->capture_default_str();
   unblock_command->callback([&] {
     code = asker({{"command", "unblock"}, {"subject", subject}, {"immune_s", seconds(immune)}}, [&](const Json& done) {
       std::cout << done.value("subject", "") << " is not blocked any more"
@@ -210,7 +225,8 @@ int command_line(int argc, char** argv) {
   });
 
   asks(app.add_subcommand("flush", "Lift every block."))->callback([&] {
-    code = asker({{"command", "flush"}}, [](const Json& done) { std::cout << done.value("flushed", 0) << " blocks lifted\n"; });
+    code = asker({{"command", "flush"}},
+                 [](const Json& done) { std::cout << done.value("flushed", 0) << " blocks lifted\n"; });
   });
 
   app.add_subcommand("version", "Print the version.")->callback([] { std::cout << "sipward " << kVersion << "\n"; });

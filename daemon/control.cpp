@@ -22,8 +22,8 @@ namespace {
 using namespace std::chrono_literals;
 using policy::BlockChange;
 
-constexpr auto kKernelGrace = 10s;         // the kernel drops an element by itself this much after we should have
-constexpr std::size_t kManyRemovals = 64;  // from here on all counters are read in one go
+constexpr auto kKernelGrace = 10s;        // the kernel drops an element by itself this much after we should have
+constexpr std::size_t kManyRemovals = 64; // from here on all counters are read in one go
 constexpr auto kRetry = 1s;
 constexpr auto kFuseAlertEvery = 60s;
 
@@ -48,7 +48,8 @@ std::expected<int, std::string> claim_namespace() {
   return std::unexpected("another sipward already runs in this network namespace" + who + "; stop it first");
 }
 
-// The time that an element is to live in the kernel: a little more than the block, so that its counter can still be read.
+// The time that an element is to live in the kernel: a little more than the block, so that its counter can still be
+// read.
 std::chrono::seconds kernel_timeout(const policy::Block& block, policy::Time now) {
   return std::max<std::chrono::seconds>(1s, std::chrono::ceil<std::chrono::seconds>(block.until - now)) + kKernelGrace;
 }
@@ -68,7 +69,8 @@ std::expected<std::unique_ptr<Control>, std::string> Control::start(config::Sett
 }
 
 Control::Control(config::Settings settings)
-    : settings_(std::move(settings)), blocks_(config::block_options(settings_)), clock_(WallClock::now()), started_(monotonic_now()) {}
+    : settings_(std::move(settings)), blocks_(config::block_options(settings_)), clock_(WallClock::now()),
+      started_(monotonic_now()) {}
 
 Control::~Control() {
   for (const int fd : {instance_, signals_, epoll_})
@@ -100,12 +102,13 @@ std::expected<void, std::string> Control::open() {
 
   blocks_.set_never_blocked(never_blocked());
   auto rules = make_rules();
-  if (rules->servers.empty())
-    spdlog::warn("sip.servers is empty and the interface has no address yet: nobody is protected until it has one");
+  const bool nobody_protected = rules->servers.empty();
   auto dataplane = dataplane::Dataplane::start(dataplane::options(settings_), std::move(rules),
                                                [](std::string_view line) { spdlog::info("dpdk: {}", line); });
   if (!dataplane) return std::unexpected(dataplane.error());
   dataplane_ = std::move(*dataplane);
+  if (nobody_protected)
+    spdlog::warn("sip.servers is empty and the interface has no address yet: nobody is protected until it has one");
 
   sigset_t signals;
   sigemptyset(&signals);
@@ -121,14 +124,16 @@ std::expected<void, std::string> Control::open() {
 }
 
 void Control::run() {
-  spdlog::info("protecting: {} on {}, memory {} hugepages{}", settings_.mode == config::Mode::Monitor ? "monitor" : "inline",
-               fmt::join(settings_.ports.outside, ", "), dataplane_->on_hugepages() ? "from" : "without",
+  spdlog::info("protecting: {} on {}, memory {} hugepages{}",
+               settings_.mode == config::Mode::Monitor ? "monitor" : "inline", fmt::join(settings_.ports.outside, ", "),
+               dataplane_->on_hugepages() ? "from" : "without",
                settings_.block.dry_run ? ", dry run: nobody is blocked" : "");
   sd_notify(0, "READY=1");
   while (!stopping_) {
     wait();
     read_signals();
     if (host_->changed()) follow_host();
+    watch_ports();
     dataplane_->drain([this](const policy::Offence& offence) { collect(blocks_.convict(offence)); });
     collect(blocks_.expire(monotonic_now()));
     end_immunity();
@@ -172,6 +177,16 @@ void Control::follow_host() {
   refresh_never_blocked();
 }
 
+// A deleted interface is heard of no more, even if one of the same name takes its place: say so, once.
+void Control::watch_ports() {
+  const std::string gone = dataplane_->gone();
+  if (gone == gone_port_) return;
+  gone_port_ = gone;
+  if (gone.empty()) return;
+  spdlog::error("the interface {} was deleted: its packets are seen no more until sipward is restarted", gone);
+  log_->alert("interface_gone name=" + in_quotes(gone), monotonic_now(), clock_);
+}
+
 void Control::collect(policy::BlockList::Changes changes) {
   pending_.insert(pending_.end(), std::make_move_iterator(changes.begin()), std::make_move_iterator(changes.end()));
 }
@@ -209,11 +224,13 @@ void Control::read_counters(policy::BlockList::Changes& changes) {
     return;
   }
   const auto elements = nft_->read_all();
-  if (!elements) return spdlog::warn("the counters of {} ended blocks are unknown: {}", removed.size(), elements.error().message);
+  if (!elements)
+    return spdlog::warn("the counters of {} ended blocks are unknown: {}", removed.size(), elements.error().message);
   std::map<policy::Subject, std::uint64_t> packets;
   for (const auto& element : *elements) packets[element.subject] = element.packets;
   for (auto* change : removed)
-    if (const auto at = packets.find(change->block.subject); at != packets.end()) change->block.packets_dropped = at->second;
+    if (const auto at = packets.find(change->block.subject); at != packets.end())
+      change->block.packets_dropped = at->second;
 }
 
 // True if the kernel now holds what the block list says.
@@ -239,7 +256,7 @@ bool Control::resynchronise() {
   const auto installed = nft_->install(layout(), never_blocked(), elements);
   if (!installed) {
     spdlog::error("nftables: {}", installed.error().message);
-    if (in_sync_) log_->alert("nft_out_of_sync what=" + quoted(installed.error().message), now, clock_);
+    if (in_sync_) log_->alert("nft_out_of_sync what=" + in_quotes(installed.error().message), now, clock_);
     retry_at_ = now + kRetry;
   } else {
     for (const auto& [subject, block] : blocks_) mark_source(block, true);
@@ -267,8 +284,10 @@ void Control::stop() {
   enforce();
   log_->summarise(monotonic_now() + 1s, clock_);
   if (settings_.nftables.on_stop == config::OnStop::Remove) {
-    if (const auto removed = nft_->remove(); !removed) spdlog::error("the table stays: {}", removed.error().message);
-    else spdlog::info("stopped; the table is removed, nobody is blocked any more");
+    if (const auto removed = nft_->remove(); !removed)
+      spdlog::error("the table stays: {}", removed.error().message);
+    else
+      spdlog::info("stopped; the table is removed, nobody is blocked any more");
   } else {
     spdlog::info("stopped; {} blocks stay in nftables until they run out", blocks_.size());
   }

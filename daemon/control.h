@@ -25,8 +25,9 @@ class Answers;
 
 class Control {
 public:
-  // Opens everything, in the order in which a failure is cheapest; the kernel's table comes last, since its presence says that
-  // sipward enforces. Main thread, with every signal blocked. The error is one sentence that says what is missing.
+  // Opens everything, in the order in which a failure is cheapest; the kernel's table comes last, since its presence
+  // says that sipward enforces. Main thread, with every signal blocked. The error is one sentence that says what is
+  // missing.
   static std::expected<std::unique_ptr<Control>, std::string> start(config::Settings settings);
   ~Control();
 
@@ -40,6 +41,7 @@ private:
   void wait();
   void read_signals();
   void follow_host();
+  void watch_ports();
   void collect(policy::BlockList::Changes changes);
   void enforce();
   void read_counters(policy::BlockList::Changes& changes);
@@ -71,6 +73,7 @@ private:
   policy::Time retry_at_;
   std::uint64_t withheld_seen_ = 0; // prefix blocks held back by the fuse, as told in the log
   policy::Time next_fuse_alert_;
+  std::string gone_port_; // an interface that was deleted, as told in the log
   bool stopping_ = false;
 
   int instance_ = -1; // the abstract socket that only one sipward can hold in a network namespace

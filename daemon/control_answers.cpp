@@ -29,7 +29,9 @@ std::expected<policy::Prefix, Refused> subject_of(const Json& request) {
 
 const auto kReplace = Json::error_handler_t::replace; // header text may be anything; JSON is UTF-8
 
-std::string refusal(const std::string& why) { return Json{{"ok", false}, {"error", why}}.dump(-1, ' ', false, kReplace); }
+std::string refusal(const std::string& why) {
+  return Json{{"ok", false}, {"error", why}}.dump(-1, ' ', false, kReplace);
+}
 
 } // namespace
 
@@ -68,27 +70,28 @@ private:
     Json verdicts = Json::object();
     for (std::size_t i = 0; i < policy::kWhys; ++i)
       verdicts[std::string(to_string(static_cast<policy::Why>(i)))] = counters.verdicts[i];
-    return Json{{"version", kVersion},
-                {"mode", settings.mode == config::Mode::Monitor ? "monitor" : "inline"},
-                {"dry_run", settings.block.dry_run},
-                {"outside", settings.ports.outside},
-                {"uptime_s", std::chrono::floor<std::chrono::seconds>(monotonic_now() - control_.started_).count()},
-                {"received", counters.received},
-                {"passed", counters.passed},
-                {"dropped", counters.dropped},
-                {"verdicts", std::move(verdicts)},
-                {"octets", counters.octets},
-                {"truncated", counters.truncated},
-                {"offences", counters.offences},
-                {"lost", {{"rx", lost.rx}, {"offences", lost.offences}}},
-                {"sources", occupancy.used},
-                {"source_table",
-                 {{"capacity", dataplane.sources().capacity()}, {"evicted", occupancy.evicted}, {"pinned", occupancy.pinned}}},
-                {"blocks", control_.blocks_.size()},
-                {"displaced", control_.blocks_.displaced()},
-                {"prefixes_withheld", control_.blocks_.withheld()},
-                {"nft", {{"in_sync", control_.in_sync_ && there}, {"table", there}}},
-                {"hugepages", dataplane.on_hugepages()}};
+    return Json{
+        {"version", kVersion},
+        {"mode", settings.mode == config::Mode::Monitor ? "monitor" : "inline"},
+        {"dry_run", settings.block.dry_run},
+        {"outside", settings.ports.outside},
+        {"uptime_s", std::chrono::floor<std::chrono::seconds>(monotonic_now() - control_.started_).count()},
+        {"received", counters.received},
+        {"passed", counters.passed},
+        {"dropped", counters.dropped},
+        {"verdicts", std::move(verdicts)},
+        {"octets", counters.octets},
+        {"truncated", counters.truncated},
+        {"offences", counters.offences},
+        {"lost", {{"rx", lost.rx}, {"offences", lost.offences}}},
+        {"sources", occupancy.used},
+        {"source_table",
+         {{"capacity", dataplane.sources().capacity()}, {"evicted", occupancy.evicted}, {"pinned", occupancy.pinned}}},
+        {"blocks", control_.blocks_.size()},
+        {"displaced", control_.blocks_.displaced()},
+        {"prefixes_withheld", control_.blocks_.withheld()},
+        {"nft", {{"in_sync", control_.in_sync_ && there}, {"table", there}}},
+        {"hugepages", dataplane.on_hugepages()}};
   }
 
   Result blocks(const Json&) {
@@ -108,11 +111,14 @@ private:
     const auto prefix = subject_of(request);
     if (!prefix) return std::unexpected(prefix.error());
     if (request.value("scope", "sip") != "sip")
-      return std::unexpected(Refused{"--scope all for one block is not supported by this version; nftables.scope sets it for all"});
+      return std::unexpected(
+          Refused{"--scope all for one block is not supported by this version; nftables.scope sets it for all"});
     const auto length = request.value("for_s", std::int64_t{3600});
-    if (length < 1 || length > kLongestBlockS) return std::unexpected(Refused{"a block lasts from one second to one year"});
+    if (length < 1 || length > kLongestBlockS)
+      return std::unexpected(Refused{"a block lasts from one second to one year"});
     if (control_.immune_.erase(*prefix) > 0) control_.refresh_never_blocked(); // the operator thinks better of it
-    auto changes = control_.blocks_.block(*prefix, std::chrono::seconds(length), request.value("reason", ""), monotonic_now());
+    auto changes =
+        control_.blocks_.block(*prefix, std::chrono::seconds(length), request.value("reason", ""), monotonic_now());
     if (!changes) return std::unexpected(Refused{changes.error()});
     const auto subject = changes->back().block.subject;
     control_.collect(std::move(*changes));

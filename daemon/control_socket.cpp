@@ -44,14 +44,16 @@ void give_to_group(const std::filesystem::path& path, const std::string& group, 
   struct group entry {};
   struct group* found = nullptr;
   getgrnam_r(group.c_str(), &entry, buffer.data(), buffer.size(), &found);
-  if (found == nullptr) warning = "control.group: there is no group " + group + " here, so only root can use " + path.string();
-  else if (chown(path.c_str(), static_cast<uid_t>(-1), found->gr_gid) != 0) warning = reason(path, "control.group: cannot change");
+  if (found == nullptr)
+    warning = "control.group: there is no group " + group + " here, so only root can use " + path.string();
+  else if (chown(path.c_str(), static_cast<uid_t>(-1), found->gr_gid) != 0)
+    warning = reason(path, "control.group: cannot change");
 }
 
 } // namespace
 
-std::expected<ControlSocket, std::string> ControlSocket::listen(const std::filesystem::path& path, const std::string& group,
-                                                                std::string& warning) {
+std::expected<ControlSocket, std::string> ControlSocket::listen(const std::filesystem::path& path,
+                                                                const std::string& group, std::string& warning) {
   if (const auto made = make_folder_for(path); !made) return std::unexpected("control.socket: " + made.error());
   sockaddr_un address{};
   if (!address_of(path, address)) return std::unexpected("control.socket: the path is too long: " + path.string());
@@ -89,8 +91,10 @@ void ControlSocket::serve(const Answer& answer) {
   const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
   for (int i = 0; i < count; ++i) {
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
-    if (fd == listener_) accept_all();
-    else if (const auto client = clients_.find(fd); client != clients_.end()) serve_client(fd, client->second, answer);
+    if (fd == listener_)
+      accept_all();
+    else if (const auto client = clients_.find(fd); client != clients_.end())
+      serve_client(fd, client->second, answer);
   }
 }
 
@@ -121,8 +125,10 @@ void ControlSocket::serve_client(int fd, Client& client, const Answer& answer) {
   if (client.out.empty()) {
     std::array<char, 16384> buffer{};
     const auto got = recv(fd, buffer.data(), buffer.size(), 0);
-    if (got > 0) client.in.append(buffer.data(), static_cast<std::size_t>(got));
-    else gone = got == 0 || (errno != EAGAIN && errno != EINTR);
+    if (got > 0)
+      client.in.append(buffer.data(), static_cast<std::size_t>(got));
+    else
+      gone = got == 0 || (errno != EAGAIN && errno != EINTR);
   }
   while (!gone) {
     // One answer at a time: the next request is looked at when the last answer is on its way.
@@ -137,9 +143,12 @@ void ControlSocket::serve_client(int fd, Client& client, const Answer& answer) {
     }
     if (client.out.empty()) break;
     const auto sent = send(fd, client.out.data(), client.out.size(), MSG_NOSIGNAL);
-    if (sent > 0) client.out.erase(0, static_cast<std::size_t>(sent));
-    else if (errno == EAGAIN) break;
-    else gone = true;
+    if (sent > 0)
+      client.out.erase(0, static_cast<std::size_t>(sent));
+    else if (errno == EAGAIN)
+      break;
+    else
+      gone = true;
   }
   if (gone || (client.leaving && client.out.empty())) {
     close(fd); // takes it out of the epoll set too
@@ -152,7 +161,8 @@ void ControlSocket::serve_client(int fd, Client& client, const Answer& answer) {
 std::expected<std::string, ControlFailure> ask(const std::filesystem::path& path, const std::string& request,
                                                std::chrono::seconds patience) {
   sockaddr_un address{};
-  if (!address_of(path, address)) return std::unexpected(ControlFailure{false, "the path is too long: " + path.string()});
+  if (!address_of(path, address))
+    return std::unexpected(ControlFailure{false, "the path is too long: " + path.string()});
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const timeval limit{patience.count(), 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);

@@ -15,13 +15,14 @@ namespace sipward::daemon {
 inline constexpr std::size_t kMaxControlLine = 64 * 1024; // a longer request ends the connection
 inline constexpr std::size_t kMaxControlClients = 16;     // one more is told so and turned away
 
-// The daemon's end. Control thread only. It never waits for a client: a slow one keeps its own buffer full and nobody else.
+// The daemon's end. Control thread only. It never waits for a client: a slow one keeps its own buffer full and nobody
+// else.
 class ControlSocket {
 public:
   using Answer = std::function<std::string(std::string_view request)>; // line in, line out, both without their ends
 
-  // Mode 0660, owned by root and `group`; a group that does not exist leaves it to root (`warning` says so). A socket file that
-  // nobody listens on any more is replaced.
+  // Mode 0660, owned by root and `group`; a group that does not exist leaves it to root (`warning` says so). A socket
+  // file that nobody listens on any more is replaced.
   static std::expected<ControlSocket, std::string> listen(const std::filesystem::path& path, const std::string& group,
                                                           std::string& warning);
   ControlSocket(ControlSocket&& other) noexcept;

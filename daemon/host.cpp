@@ -34,7 +34,8 @@ Socket bound_socket(unsigned groups, int flags) {
 }
 
 Address address_of(const nlattr* attribute) {
-  return Address::from_wire({static_cast<const std::uint8_t*>(mnl_attr_get_payload(attribute)), mnl_attr_get_payload_len(attribute)});
+  return Address::from_wire(
+      {static_cast<const std::uint8_t*>(mnl_attr_get_payload(attribute)), mnl_attr_get_payload_len(attribute)});
 }
 
 // Sends one dump request and hands each answer to `take`.
@@ -55,18 +56,20 @@ bool dump(mnl_socket* socket, std::uint16_t type, const Take& take) {
   for (;;) {
     const auto size = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (size < 0) return false;
-    const int result = mnl_cb_run(buffer.data(), static_cast<std::size_t>(size), 1, mnl_socket_get_portid(socket), callback,
-                                  const_cast<Take*>(&take));
+    const int result = mnl_cb_run(buffer.data(), static_cast<std::size_t>(size), 1, mnl_socket_get_portid(socket),
+                                  callback, const_cast<Take*>(&take));
     if (result <= MNL_CB_STOP) return result == MNL_CB_STOP;
   }
 }
 
 // libmnl's loops are macros of C; its callbacks are not.
-template <typename F> int call(const nlattr* attribute, void* data) {
+template<typename F>
+int call(const nlattr* attribute, void* data) {
   (*static_cast<F*>(data))(attribute);
   return MNL_CB_OK;
 }
-template <typename F> void for_each_attribute(const nlmsghdr* message, unsigned offset, F take) {
+template<typename F>
+void for_each_attribute(const nlmsghdr* message, unsigned offset, F take) {
   mnl_attr_parse(message, offset, call<F>, &take);
 }
 
@@ -75,7 +78,8 @@ void take_address(const nlmsghdr* message, HostFacts& facts) {
   const nlattr* local = nullptr;
   const nlattr* address = nullptr;
   for_each_attribute(message, sizeof(ifaddrmsg), [&](const nlattr* attribute) {
-    if (mnl_attr_get_type(attribute) == IFA_LOCAL) local = attribute; // of a point-to-point link IFA_ADDRESS is the other end
+    if (mnl_attr_get_type(attribute) == IFA_LOCAL)
+      local = attribute; // of a point-to-point link IFA_ADDRESS is the other end
     if (mnl_attr_get_type(attribute) == IFA_ADDRESS) address = attribute;
   });
   if (local == nullptr) local = address;
@@ -85,7 +89,8 @@ void take_address(const nlmsghdr* message, HostFacts& facts) {
 }
 
 // Each hop of a multipath route: a rtnexthop with attributes of its own behind it.
-template <typename F> void for_each_hop_attribute(const nlattr* multipath, F take) {
+template<typename F>
+void for_each_hop_attribute(const nlattr* multipath, F take) {
   const auto* at = static_cast<const char*>(mnl_attr_get_payload(multipath));
   std::size_t left = mnl_attr_get_payload_len(multipath);
   while (left >= sizeof(rtnexthop)) {
@@ -143,9 +148,11 @@ struct Host::State {
 
 std::expected<Host, std::string> Host::open() {
   auto state = std::make_unique<State>();
-  constexpr unsigned kGroups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+  constexpr unsigned kGroups =
+      RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
   state->events = bound_socket(kGroups, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (!state->events) return std::unexpected(std::string("cannot follow the kernel's addresses and routes: ") + std::strerror(errno));
+  if (!state->events)
+    return std::unexpected(std::string("cannot follow the kernel's addresses and routes: ") + std::strerror(errno));
   return Host(std::move(state));
 }
 

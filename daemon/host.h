@@ -9,7 +9,8 @@
 
 #include "policy/address.h"
 
-// What the kernel knows of this host: whom a block must never touch. Followed through rtnetlink(7). Control thread only.
+// What the kernel knows of this host: whom a block must never touch. Followed through rtnetlink(7). Control thread
+// only.
 namespace sipward::daemon {
 
 struct HostFacts {

@@ -31,7 +31,7 @@ namespace {
 
 using policy::Family;
 
-// A batch of 2^20 IPv6 renewals is 112 MiB. Past the limit is a mistake, not a flood.
+// A batch of 2^20 IPv6 renewals is 108 MiB. Past the limit is a mistake, not a flood.
 constexpr std::size_t kBatchOctetsMax = std::size_t{256} << 20;
 // What the kernel charges for one acknowledgement that waits in our queue, generously.
 constexpr std::size_t kAckOctets = 2048;

@@ -95,6 +95,12 @@ Lost Dataplane::lost() const {
   return lost;
 }
 
+std::string Dataplane::gone() const {
+  for (const auto& worker : state_->workers)
+    if (worker->port().gone()) return worker->port().name();
+  return {};
+}
+
 policy::SourceTable& Dataplane::sources() noexcept { return *state_->table; }
 
 bool Dataplane::on_hugepages() const noexcept { return state_->environment->on_hugepages(); }

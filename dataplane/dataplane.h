@@ -59,6 +59,9 @@ public:
 
   Counters counters() const; // the sum of the workers' consistent snapshots
   Lost lost() const;
+  // The interface that was deleted (perhaps made anew since) under its worker, by name; empty: none. Its packets are no
+  // longer seen until the process starts again.
+  std::string gone() const;
   policy::SourceTable& sources() noexcept;
   bool on_hugepages() const noexcept;
 

@@ -2,7 +2,7 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_log.h>
-#include <unistd.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -45,11 +45,21 @@ std::vector<std::string> drivers(const Options& options) {
   return names;
 }
 
+// The CPUs that this process may use: the calling thread stays where the scheduler (or systemd's CPUAffinity) wants it;
+// workers are threads of our own.
+std::string own_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof set, &set);
+  std::string list;
+  for (unsigned cpu = 0; cpu < RTE_MAX_LCORE; ++cpu) // DPDK knows no others
+    if (CPU_ISSET(cpu, &set)) list += (list.empty() ? "" : ",") + std::to_string(cpu);
+  return list;
+}
+
 std::vector<std::string> arguments(const Options& options, bool hugepages) {
   std::vector<std::string> args = {"sipward", "--no-pci", "--no-telemetry", "--log-level=*:warning"};
-  // The calling thread stays where the scheduler wants it; workers are threads of our own.
-  const long cpus = std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
-  args.push_back("--lcores=0@(0-" + std::to_string(cpus - 1) + ")");
+  args.push_back("--lcores=0@(" + own_cpus() + ")");
   if (hugepages) {
     args.insert(args.end(), {"--in-memory", "--socket-mem=" + mib(options.memory_bytes)});
   } else {
@@ -81,7 +91,7 @@ std::expected<std::unique_ptr<Environment>, std::string> Environment::start(cons
   std::vector<char*> argv;
   for (auto& arg : args) argv.push_back(arg.data());
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
-    return std::unexpected(std::string("DPDK does not start: ") + rte_strerror(rte_errno) + environment->last_words());
+    return std::unexpected(std::string("DPDK does not start: ") + rte_strerror(rte_errno) + environment->words());
   return environment;
 }
 
@@ -91,7 +101,11 @@ Environment::~Environment() {
   if (stream_ != nullptr) std::fclose(stream_);
 }
 
-std::string Environment::last_words() const { return last_.empty() ? "" : " (" + last_ + ")"; }
+std::string Environment::words() const {
+  std::string all;
+  for (const auto& line : said_) all += (all.empty() ? " (" : "; ") + line;
+  return all.empty() ? all : all + ")";
+}
 
 ssize_t Environment::write_log(void* cookie, const char* text, std::size_t size) {
   auto& self = *static_cast<Environment*>(cookie);
@@ -101,7 +115,7 @@ ssize_t Environment::write_log(void* cookie, const char* text, std::size_t size)
       continue;
     }
     if (self.log_) self.log_(self.line_);
-    self.last_ = std::move(self.line_);
+    if (self.said_.size() < kWords) self.said_.push_back(std::move(self.line_));
     self.line_.clear();
   }
   return static_cast<ssize_t>(size);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "dataplane/port.h"
 
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
@@ -26,6 +28,10 @@ constexpr std::uint16_t kRingFrames = 4096;
 constexpr std::uint32_t kRingBlock = 1 << 16;
 constexpr unsigned kMbufs = 4096;
 constexpr auto kAnySocket = static_cast<unsigned>(SOCKET_ID_ANY); // NUMA node: wherever memory is
+// In front of each frame's first octet in the kernel's ring (TPACKET_V2: its header, the sender's address, and the
+// network header aligned; packet_mmap in the kernel's documentation).
+constexpr std::size_t kSlotHeader = sizeof(tpacket2_hdr) + sizeof(sockaddr_ll) + 16 + 12 - ETH_HLEN;
+static_assert((kSlotHeader + ETH_HLEN) % TPACKET_ALIGNMENT == 0);
 constexpr std::uint16_t kFrameOverhead = 128; // what the kernel puts before each frame in its ring, Ethernet and tags
 
 struct Descriptor {
@@ -48,7 +54,11 @@ std::string interfaces_here() {
 }
 
 // Is there such an interface, and may we listen on it? DPDK's own words on this are hard to read.
-std::expected<std::uint16_t, std::string> mtu_of(const std::string& interface) {
+struct Link {
+  std::uint16_t mtu;
+  bool promiscuous;
+};
+std::expected<Link, std::string> look_at(const std::string& interface) {
   if (interface.size() >= IFNAMSIZ || if_nametoindex(interface.c_str()) == 0)
     return std::unexpected("ports.outside: there is no interface " + interface +
                            " here (there are: " + interfaces_here() + ")");
@@ -60,8 +70,15 @@ std::expected<std::uint16_t, std::string> mtu_of(const std::string& interface) {
                         : ""));
   ifreq request{};
   std::copy(interface.begin(), interface.end(), request.ifr_name);
-  if (ioctl(socket.fd, SIOCGIFMTU, &request) < 0) return std::unexpected(interface + ": " + std::strerror(errno));
-  return static_cast<std::uint16_t>(std::clamp(request.ifr_mtu, 1500, 65000));
+  const auto ask = [&](unsigned long what) { return ioctl(socket.fd, what, &request) == 0; };
+  if (!ask(SIOCGIFHWADDR)) return std::unexpected(interface + ": " + std::strerror(errno));
+  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER && request.ifr_hwaddr.sa_family != ARPHRD_LOOPBACK)
+    return std::unexpected("ports.outside: " + interface +
+                           " carries no Ethernet frames (a tunnel or PPP?): name the interface below it");
+  if (!ask(SIOCGIFFLAGS)) return std::unexpected(interface + ": " + std::strerror(errno));
+  const bool promiscuous = (request.ifr_flags & IFF_PROMISC) != 0;
+  if (!ask(SIOCGIFMTU)) return std::unexpected(interface + ": " + std::strerror(errno));
+  return Link{static_cast<std::uint16_t>(std::clamp(request.ifr_mtu, 1500, 65000)), promiscuous};
 }
 
 // The packet sockets that this process holds.
@@ -80,7 +97,7 @@ std::set<int> packet_sockets() {
 } // namespace
 
 std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& name, unsigned index,
-                                                             const Options& options, const Environment& environment) {
+                                                             const Options& options, Environment& environment) {
   std::unique_ptr<Port> port(new Port);
   port->name_ = name;
   std::string parameters;
@@ -90,23 +107,26 @@ std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& 
     port->device_ = name.substr(5, comma == name.npos ? comma : comma - 5);
     parameters = comma == name.npos ? "" : name.substr(comma + 1);
   } else {
-    const auto mtu = mtu_of(name);
-    if (!mtu) return std::unexpected(mtu.error());
-    frame_octets = static_cast<std::uint16_t>(std::min(32768u, std::bit_ceil(unsigned{*mtu} + kFrameOverhead)));
+    const auto link = look_at(name);
+    if (!link) return std::unexpected(link.error());
+    frame_octets = static_cast<std::uint16_t>(std::min(32768u, std::bit_ceil(unsigned{link->mtu} + kFrameOverhead)));
+    port->slot_octets_ = frame_octets - kSlotHeader;
+    port->promiscuous_ = link->promiscuous;
     port->device_ = "net_af_packet" + std::to_string(index);
     parameters = "iface=" + name + ",qpairs=1,blocksz=" + std::to_string(kRingBlock) +
                  ",framesz=" + std::to_string(frame_octets) + ",framecnt=" + std::to_string(kRingFrames);
   }
 
+  environment.forget_words();
   const auto before = packet_sockets();
   if (rte_eal_hotplug_add("vdev", port->device_.c_str(), parameters.c_str()) != 0 ||
       rte_eth_dev_get_port_by_name(port->device_.c_str(), &port->id_) != 0)
-    return std::unexpected("cannot open " + name + environment.last_words());
+    return std::unexpected("cannot open " + name + environment.words());
   // The driver keeps its sockets to itself, but they are this process's: they tell when packets wait and how many were
   // lost, and they take a filter. Without them (another driver) the worker polls.
   std::ranges::set_difference(packet_sockets(), before, std::back_inserter(port->sockets_));
   if (const auto ready = port->configure(frame_octets); !ready)
-    return std::unexpected(ready.error() + environment.last_words());
+    return std::unexpected(ready.error() + environment.words());
 
   auto program = sip_filter(options.sip_ports);
   const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
@@ -126,8 +146,26 @@ std::expected<void, std::string> Port::configure(std::uint16_t frame_octets) {
   if (rte_eth_rx_queue_setup(id_, 0, 1024, kAnySocket, nullptr, pool_.get()) != 0)
     return failed("set up the receive queue of");
   if (rte_eth_tx_queue_setup(id_, 0, 1024, kAnySocket, nullptr) != 0) return failed("set up the transmit queue of");
+  // DPDK makes the interface what its own notes say: without this one, starting ends the promiscuous mode.
+  if (promiscuous_ && rte_eth_promiscuous_enable(id_) != 0) return failed("keep promiscuous");
   if (rte_eth_dev_start(id_) != 0) return failed("start");
   return {};
+}
+
+void Port::clear_errors() const noexcept {
+  for (const int fd : sockets_) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size); // reading it takes it off
+  }
+}
+
+bool Port::gone() const noexcept {
+  return std::ranges::any_of(sockets_, [](int fd) {
+    sockaddr_ll bound{};
+    socklen_t size = sizeof bound;
+    return getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) == 0 && bound.sll_ifindex == -1;
+  });
 }
 
 Port::~Port() {

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <new>
@@ -22,6 +23,8 @@ namespace {
 // An adaptive worker polls this often in vain, some 20 us, before it lets the kernel wake it: the price of a sleep and
 // a wake-up.
 constexpr unsigned kEmptyPolls = 256;
+// Told to stop, a worker still judges what waits in its ring, but not what a flood goes on pouring in.
+constexpr unsigned kLastBursts = 4096 / kBurst;
 constexpr int kSleepMs = 100; // with descriptors to wake it: a bound, in case one fails to
 constexpr auto kBlindSleep = std::chrono::microseconds(500); // without: the latency that a sleeping packet pays
 
@@ -90,8 +93,9 @@ void Worker::run() {
   rte_thread_register(); // for the packet pool's per-thread cache; without it things are slower, not wrong
   rules_.wake(id_);
   Mbufs mbufs;
-  for (;;) {
-    const bool last = stopping_.load(std::memory_order_relaxed); // told to stop, it still empties the ring
+  for (unsigned last_bursts = 0; last_bursts < kLastBursts;) {
+    const bool last = stopping_.load(std::memory_order_relaxed);
+    last_bursts += last;
     const policy::Rules& rules = rules_.current(id_);
     const std::uint16_t received = port_->receive(mbufs);
     if (received == 0) {
@@ -115,7 +119,7 @@ void Worker::judge(const rte_mbuf& frame, const policy::Rules& rules, const poli
   counters_.octets += frame.pkt_len;
   const std::span octets(rte_pktmbuf_mtod(&frame, const std::uint8_t*), frame.data_len);
   policy::Datagram datagram;
-  const FrameKind kind = parse_frame(octets, frame.pkt_len, datagram);
+  const FrameKind kind = parse_frame(octets, port_->wire_length(frame), datagram);
   if (kind != FrameKind::Udp) return counters_.count({why_not_judged(kind)});
   counters_.truncated += datagram.truncated;
   if (!policy::concerns(rules, datagram)) return counters_.count({policy::Why::Unrelated});
@@ -149,6 +153,7 @@ void Worker::block_until_packets() {
   waiting[count++] = {stop_event_, POLLIN, 0};
   for (const int fd : sockets.first(std::min(sockets.size(), waiting.size() - 1))) waiting[count++] = {fd, POLLIN, 0};
   poll(waiting.data(), count, kSleepMs);
+  if (std::ranges::any_of(waiting, [](const pollfd& w) { return (w.revents & POLLERR) != 0; })) port_->clear_errors();
 }
 
 } // namespace sipward::dataplane

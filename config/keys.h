@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <yaml-cpp/yaml.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/config.h"
+
+// Private to this layer. Every key there is, described once: reading, printing and suggesting all walk this table.
+namespace sipward::config {
+
+// What is wrong with a value, and where.
+struct Fault {
+  YAML::Mark mark;
+  std::string message;
+};
+
+struct Key {
+  std::string name; // dotted: "sources.capacity"
+  std::function<std::optional<Fault>(const YAML::Node& node, Settings& settings)> read;
+  std::function<std::string(const Settings& settings)> print; // as a YAML value on one line
+};
+
+// In the order of the shipped file. Any thread.
+const std::vector<Key>& keys();
+
+// Rules that bind several keys together: what the settings break.
+struct Violation {
+  std::vector<std::string>
+      names; // the keys at odds; the first is the one to name, and any that the file sets may be at fault
+  std::string message;
+};
+std::vector<Violation> violations(const Settings& settings);
+
+// What of this key, as it is set, this version does not act on yet ("not in force yet"); empty: it is in force.
+std::string_view not_in_force_yet(std::string_view name, const Settings& settings);
+
+} // namespace sipward::config

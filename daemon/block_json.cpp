@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "daemon/block_json.h"
+
+#include <cmath>
+
+#include "daemon/block_log.h"
+
+namespace sipward::daemon {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double tenths(double value) { return std::round(value * 10) / 10; }
+
+Json evidence_json(const policy::Block& block) {
+  const auto& evidence = block.evidence;
+  Json json = {{"user_agent", utf8(evidence.user_agent.view())},
+               {"method", utf8(evidence.method.view())},
+               {"rate_per_s", tenths(evidence.rate_per_s)},
+               {"limit_per_s", evidence.limit_per_s},
+               {"users", evidence.users},
+               {"failures", evidence.failures},
+               {"successes", evidence.successes}};
+  if (evidence.mark.size > 0) json["mark"] = utf8(evidence.mark.view());
+  if (block.subject.kind == policy::SubjectKind::Prefix) json["offenders"] = evidence.offenders;
+  if (!block.note.empty()) json["note"] = utf8(block.note);
+  return json;
+}
+
+} // namespace
+
+Json block_json(const policy::Block& block, const WallClock& clock) {
+  return {{"subject", to_string(block.subject)},
+          {"kind", to_string(block.subject.kind)},
+          {"reason", to_string(block.reason)},
+          {"since", rfc3339(clock.at(block.since))},
+          {"until", rfc3339(clock.at(block.until))},
+          {"step", block.step},
+          {"proven", block.proven},
+          {"action", block.dry_run ? "would_block" : "block"},
+          {"packets_before", block.packets_before},
+          {"packets_dropped", block.packets_dropped},
+          {"evidence", evidence_json(block)}};
+}
+
+Json change_json(const policy::BlockChange& change, policy::Time at, const WallClock& clock) {
+  Json line = {{"time", rfc3339(clock.at(at))}, {"event", event_name(change)}};
+  line.update(block_json(change.block, clock));
+  if (change.kind == policy::BlockChange::Kind::Removed) line["ending"] = to_string(change.ending);
+  return line;
+}
+
+} // namespace sipward::daemon

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "daemon/replay.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <map>
+#include <memory>
+#include <new>
+#include <ostream>
+
+#include "config/rules.h"
+#include "daemon/capture.h"
+#include "daemon/progress.h"
+#include "daemon/replay_report.h"
+#include "daemon/text.h"
+#include "policy/block_list.h"
+#include "sip/parser.h"
+
+// The daemon's pipeline without its threads: each packet is judged, and what the control thread does about an offence
+// (the block list, the source's mark, the prefixes in the rules) is done before the next packet, as if the kernel had
+// acknowledged it at once.
+namespace sipward::daemon {
+namespace {
+
+using policy::BlockChange;
+
+constexpr std::uint64_t kProgressEvery = 4096; // packets
+
+struct Free {
+  void operator()(std::byte* memory) const noexcept { std::free(memory); }
+};
+using TableMemory = std::unique_ptr<std::byte, Free>;
+
+TableMemory table_memory(std::uint32_t capacity) {
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, policy::SourceTable::octets(capacity)));
+  if (memory == nullptr) throw std::bad_alloc();
+  return TableMemory(memory);
+}
+
+policy::BlockOptions enforcing(const config::Settings& settings) {
+  auto options = config::block_options(settings);
+  options.dry_run = false; // the question is what blocking would have done
+  return options;
+}
+
+class Replay {
+public:
+  Replay(const config::Settings& settings, std::vector<policy::Address> servers);
+
+  void judge(Link link, const Packet& packet);
+  ReplayReport& report() noexcept { return report_; }
+
+private:
+  policy::Time advance(policy::Time stamp);
+  void account(const policy::Datagram& datagram, const sip::Message& message, const policy::Verdict& verdict,
+               std::size_t octets, policy::Time at);
+  void enforce(const policy::BlockList::Changes& changes, const policy::Now& now);
+  void note(const policy::Block& block);
+  void mark_source(const policy::Block& block, bool blocked, const policy::Now& now);
+
+  policy::Rules rules_;
+  policy::BlockList blocks_;
+  TableMemory memory_;
+  policy::SourceTable table_;
+  std::map<policy::Subject, std::size_t> standing_; // where in report_.blocks those are that have not ended
+  ReplayReport report_;
+};
+
+Replay::Replay(const config::Settings& settings, std::vector<policy::Address> servers)
+    : rules_(config::rules(settings)), blocks_(enforcing(settings)), memory_(table_memory(settings.sources.capacity)),
+      // A fixed secret: the same capture gives the same report.
+      table_({memory_.get(), policy::SourceTable::octets(settings.sources.capacity)}, settings.sources.capacity,
+             {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f}) {
+  std::ranges::sort(servers);
+  report_.servers = rules_.servers = std::move(servers);
+  blocks_.set_never_blocked(rules_.never_blocked);
+}
+
+void Replay::judge(Link link, const Packet& packet) {
+  const policy::Now now(advance(packet.at));
+  auto& counters = report_.counters;
+  counters.octets += packet.wire_length;
+  policy::Datagram datagram;
+  const auto kind = parse_packet(link, packet, datagram);
+  if (kind != dataplane::FrameKind::Udp) return counters.count({dataplane::why_not_judged(kind)});
+  if (!policy::concerns(rules_, datagram)) return counters.count({policy::Why::Unrelated});
+
+  counters.truncated += datagram.truncated;
+  const sip::Message message = sip::parse(datagram.payload);
+  policy::Offence offence;
+  const auto verdict = policy::decide(rules_, table_, datagram, message, now, offence);
+  counters.count(verdict);
+  account(datagram, message, verdict, packet.wire_length, now.time);
+  if (!verdict.offence) return;
+  ++counters.offences;
+  enforce(blocks_.convict(offence), now);
+}
+
+// The clock goes by the stamps and never runs backwards; blocks that have run out by now are lifted.
+policy::Time Replay::advance(policy::Time stamp) {
+  auto& last = report_.last;
+  if (!last) report_.first = last = stamp;
+  if (stamp < *last) {
+    ++report_.backwards;
+    report_.farthest_backwards = std::max(report_.farthest_backwards, *last - stamp);
+  } else {
+    last = stamp;
+  }
+  if (const auto end = blocks_.next_expiry(); end && *end <= *last) enforce(blocks_.expire(*last), policy::Now(*last));
+  return *last;
+}
+
+void Replay::account(const policy::Datagram& datagram, const sip::Message& message, const policy::Verdict& verdict,
+                     std::size_t octets, policy::Time at) {
+  // By the message, not by the verdict: a blocked source's datagrams are requests and keepalives all the same.
+  switch (message.kind) {
+  case sip::Kind::Request: ++report_.sip.requests; break;
+  case sip::Kind::Response: ++report_.sip.responses; break;
+  case sip::Kind::Keepalive: ++report_.sip.keepalives; break;
+  case sip::Kind::Malformed: ++report_.sip.malformed; break;
+  }
+  if (rules_.is_server(datagram.source)) return;
+  const auto server = std::ranges::lower_bound(rules_.servers, datagram.destination) - rules_.servers.begin();
+  Talker* talker = report_.talkers.add(datagram, message, static_cast<std::uint32_t>(server), octets, at);
+  if (!verdict.drop) return;
+  if (talker != nullptr) ++talker->dropped;
+  const policy::Block* block = blocks_.covering(datagram.source);
+  if (block == nullptr) return;
+  if (const auto index = standing_.find(block->subject); index != standing_.end())
+    ++report_.blocks[index->second].packets_dropped;
+}
+
+void Replay::enforce(const policy::BlockList::Changes& changes, const policy::Now& now) {
+  bool prefixes_changed = false;
+  for (const auto& change : changes) {
+    const bool added = change.kind == BlockChange::Kind::Added;
+    if (added)
+      note(change.block);
+    else
+      standing_.erase(change.block.subject);
+    mark_source(change.block, added, now);
+    prefixes_changed |= change.block.subject.kind == policy::SubjectKind::Prefix;
+  }
+  if (prefixes_changed) rules_.blocked = blocks_.prefixes();
+}
+
+void Replay::note(const policy::Block& block) {
+  if (report_.blocks.size() == ReplayReport::kMaxBlocks) {
+    ++report_.blocks_left_out;
+    return;
+  }
+  standing_[block.subject] = report_.blocks.size();
+  auto& noted = report_.blocks.emplace_back(block);
+  noted.dry_run = true; // nothing is blocked here
+  // The source table may have forgotten a source meanwhile, and counts no prefixes; the talkers are exact.
+  const std::uint64_t packets = report_.talkers.packets_from(block.subject.prefix);
+  noted.packets_before = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(packets, block.packets_before, std::numeric_limits<std::uint32_t>::max()));
+}
+
+void Replay::mark_source(const policy::Block& block, bool blocked, const policy::Now& now) {
+  if (block.subject.kind != policy::SubjectKind::Host) return; // prefixes are in the rules
+  const auto key = policy::source_key(block.subject.prefix.base, rules_.ipv6_prefix);
+  policy::Source* source = blocked ? table_.find_or_insert(key, now) : table_.find(key);
+  if (source == nullptr) return;
+  const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();
+  source->blocked_until_s.store(blocked ? static_cast<std::uint32_t>(until) : 0, std::memory_order_relaxed);
+}
+
+// Reads all captures in turn; `each(link, packet)` for every packet.
+template<typename Each>
+std::expected<void, std::string> read_all(const std::vector<std::filesystem::path>& files, Progress& progress,
+                                          std::uint64_t& done, Each each) {
+  for (const auto& file : files) {
+    auto capture = Capture::open(file);
+    if (!capture) return std::unexpected(capture.error());
+    Packet packet;
+    for (std::uint64_t n = 1;; ++n) {
+      const auto more = capture->next(packet);
+      if (!more) return std::unexpected(more.error());
+      if (!*more) break;
+      each(capture->link(), packet);
+      if (n % kProgressEvery == 0) progress.show(done + capture->octets_read());
+    }
+    done += capture->octets_read();
+  }
+  return {};
+}
+
+std::expected<ServerSearch::Found, std::string>
+find_servers(const ReplayOptions& options, const config::Settings& settings, Progress& progress, std::uint64_t& done) {
+  std::error_code error;
+  for (const auto& file : options.captures)
+    if (std::filesystem::exists(file, error) && std::filesystem::is_fifo(file, error))
+      return std::unexpected(word(file.string()) + ": can be read only once, so the servers must be named (--server)");
+  ServerSearch search(settings.sip.ports);
+  const auto read = read_all(options.captures, progress, done, [&](Link link, const Packet& packet) {
+    policy::Datagram datagram;
+    if (parse_packet(link, packet, datagram) == dataplane::FrameKind::Udp && search.concerns(datagram))
+      search.note(datagram, sip::parse(datagram.payload));
+  });
+  if (!read) return std::unexpected(read.error());
+  return search.found();
+}
+
+std::uint64_t octets_of(const std::vector<std::filesystem::path>& files) {
+  std::uint64_t total = 0;
+  for (const auto& file : files) {
+    std::error_code error;
+    if (const auto size = std::filesystem::file_size(file, error); !error) total += size;
+  }
+  return total;
+}
+
+} // namespace
+
+std::expected<void, std::string> replay(const ReplayOptions& options, std::ostream& out) {
+  const auto sort = sort_key(options.sort);
+  if (!sort) return std::unexpected("--sort " + word(options.sort) + ": requests, flows, octets, packets or duration");
+  const config::Settings settings = options.settings.value_or(config::Settings{});
+  auto servers = options.servers.empty() ? settings.sip.servers : options.servers;
+  std::optional<ServerSearch::Evidence> assumed;
+
+  ReplayReport report;
+  {
+    Progress progress(octets_of(options.captures) * (servers.empty() ? 2 : 1)); // gone before the report begins
+    std::uint64_t done = 0;
+    if (servers.empty()) {
+      auto found = find_servers(options, settings, progress, done);
+      if (!found) return std::unexpected(found.error());
+      servers = std::move(found->servers);
+      assumed = found->evidence;
+    }
+    Replay replay(settings, std::move(servers));
+    const auto read = read_all(options.captures, progress, done,
+                               [&](Link link, const Packet& packet) { replay.judge(link, packet); });
+    if (!read) return std::unexpected(read.error());
+    report = std::move(replay.report());
+  }
+  report.captures = options.captures;
+  report.assumed = assumed;
+  options.json ? write_json(report, *sort, out) : write_text(report, *sort, out);
+  return {};
+}
+
+} // namespace sipward::daemon

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <iosfwd>
+#include <optional>
+#include <vector>
+
+#include "daemon/servers.h"
+#include "daemon/talkers.h"
+#include "dataplane/counters.h"
+#include "policy/block.h"
+
+// What a replay found, and its two forms: JSON for programs, text for people.
+namespace sipward::daemon {
+
+// What was said between the outside and the servers' SIP ports, in datagrams of both directions.
+struct SipTotals {
+  std::uint64_t requests = 0, responses = 0, malformed = 0, keepalives = 0;
+};
+
+struct ReplayReport {
+  static constexpr std::size_t kMaxBlocks = std::size_t{1} << 20; // further ones are only counted
+
+  std::vector<std::filesystem::path> captures;
+  std::vector<policy::Address> servers;
+  std::optional<ServerSearch::Evidence> assumed; // how the servers were found, if nobody named them
+  dataplane::Counters counters;
+  SipTotals sip;
+  Talkers talkers;
+  std::vector<policy::Block> blocks; // in the order of their beginning; would_block all of them
+  std::uint64_t blocks_left_out = 0;
+  std::optional<policy::Time> first, last; // of all packets
+  std::uint64_t backwards = 0;             // stamps earlier than the one before
+  policy::Duration farthest_backwards{0};
+};
+
+void write_json(const ReplayReport& report, SortKey sort, std::ostream& out);
+void write_text(const ReplayReport& report, SortKey sort, std::ostream& out);
+
+} // namespace sipward::daemon
