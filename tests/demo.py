@@ -143,15 +143,19 @@ class Demo:
         succeeded, failed = self.phones.stop()
         lost = sum(self.lab.sent(address) - self.lab.reached(address) for address in PHONES)
         self.screen.say()
-        self.screen.say("   who               from               sent   reached Kamailio", "strong")
+        self.screen.say("   who       from               sent   reached Kamailio   answered", "strong")
         for tool, address in self.attackers:
-            self.screen.say(f"   {tool:<17} {address:<15} {self.lab.sent(address):>7}   {self.lab.reached(address):>7}")
-        self.screen.say(f"   {'phones':<17} {'203.0.113.0/24':<15} {sum(map(self.lab.sent, PHONES)):>7}   {sum(map(self.lab.reached, PHONES)):>7}"
-                        f"   {succeeded} of {succeeded + failed} registrations succeeded")
+            self.screen.say(self.row(tool, address, [address]))
+        self.screen.say(self.row("phones", "203.0.113.0/24", PHONES) + f"   ({succeeded} of {succeeded + failed} registrations succeeded)", "good")
         self.promise(succeeded > 0 and failed == 0, f"honest phones: every registration succeeded ({succeeded} of {succeeded + failed})")
         self.promise(lost == 0, f"honest phones: not one of their datagrams was dropped ({lost} were)")
         code, seconds = self.daemon.stop()
         self.promise(code == 0 and not self.daemon.table(), f"sipward stops when told to, and takes its table with it (exit code {code}, {seconds:.1f} s)")
+
+    def row(self, who, source, addresses):
+        """A line of the table: what these addresses sent, and what became of it."""
+        sent, reached, answered = (sum(map(count, addresses)) for count in (self.lab.sent, self.lab.reached, self.lab.answered))
+        return f"   {who:<9} {source:<15} {sent:>7}   {reached:>16}   {answered:>8}"
 
     # ---- one attack, and what can be seen meanwhile
 
@@ -169,8 +173,8 @@ class Demo:
             self.screen.status(f"     {tool} sent {self.lab.sent(address)}, Kamailio received {reached};  "
                                f"phones: {succeeded} registrations, {failed} failed")
         self.tell_the_log()
-        sent, reached = self.lab.sent(address), self.lab.reached(address)
-        self.screen.say(f"     sent {sent}, Kamailio received {reached}", "good" if reached < sent else "bad")
+        reached, answered = self.lab.reached(address), self.lab.answered(address)
+        self.screen.say(f"     sent {self.lab.sent(address)}, Kamailio received {reached}, {answered} answers came back", "good" if self.daemon else "bad")
         if not found:
             raise RuntimeError(f"{tool} did not run")
         return found[0] or ""

@@ -4,7 +4,8 @@
 import re
 import time
 
-from scapy.all import (Dot1AD, Dot1Q, Ether, IP, IPOption_Router_Alert, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, UDP, Raw, fragment, raw)
+from scapy.all import (Dot1AD, Dot1Q, Ether, IP, IPOption_Router_Alert, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, UDP, Raw, fragment,
+                       fragment6, raw)
 
 from lab import GATEWAY_V4, SERVER_V4, SERVER_V6
 from lab.attackers import SCANNER
@@ -26,7 +27,9 @@ class Expiry(LabTest):
         self.assertTrue(wait_until(lambda: self.daemon.logged("unblock", f"{source}/32"), 4), self.daemon.log())
         self.assertFalse(self.daemon.holds(source, seconds=0))
         line = self.daemon.logged("unblock", f"{source}/32")
-        self.assertEqual((line["reason"], line["dropped"]), ("expired", str(dropped)))
+        self.assertEqual(line["reason"], "expired")
+        # All that was kept from the server, and the server's answers to what it did get, as far as they too were too late.
+        self.assertIn(int(line["dropped"]), range(dropped, dropped + self.lab.reached(source) + 1))
 
         reached = self.lab.reached(source)
         self.lab.attacks.flood(source, count=3, per_second=20)  # once more as an honest phone would
@@ -63,11 +66,11 @@ class NeverBlocked(LabTest):
         self.assertTrue(self.daemon.holds("198.18.1.66"))
         self.assertNotIn(SERVER_V4, self.daemon.in_set("blocked_v4"))
 
-    def test_allowed_hosts_in_a_blocked_network_live_on(self):
-        self.assertEqual(self.daemon.command("block", "198.51.100.0/24", "--for", "10m").returncode, 0)
+    def test_an_allowed_host_whose_neighbours_offend(self):
+        for host in (61, 62, 63, 64):
+            self.lab.attacks.flood(f"198.51.100.{host}", count=2, per_second=50, user_agent=SCANNER)
+            self.assertTrue(self.daemon.holds(f"198.51.100.{host}"))
         self.passes_whole("198.51.100.10")
-        self.lab.attacks.flood("198.51.100.11", count=20, per_second=200)
-        self.assertEqual(self.lab.reached("198.51.100.11"), 0)
 
 
 class Frames(LabTest):
@@ -104,15 +107,25 @@ class Frames(LabTest):
     def test_ipv6_with_extension_headers(self):
         self.convicts("2001:db8:a:2::1", IPv6(src="2001:db8:a:2::1", dst=SERVER_V6), IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt())
 
-    def test_fragments_pass_and_are_counted(self):
-        whole = IP(src="198.18.14.1", dst=SERVER_V4, id=7) / UDP(sport=5060, dport=5060) / Raw(self.lab.attacks.request("198.18.14.1", SCANNER))
-        pieces = fragment(whole, fragsize=160)
+    def send_in_pieces(self, pieces):
         self.assertGreater(len(pieces), 2)
-        before = self.daemon.ask("status")["verdicts"]["fragment"]
         for piece in pieces:
             self.lab.attacks.frame(raw(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / piece))
+
+    def test_an_ipv4_datagram_in_pieces_convicts_as_a_whole(self):
+        """The kernel puts IPv4 fragments together for the packet socket (PACKET_FANOUT_FLAG_DEFRAG)."""
+        whole = IP(src="198.18.14.1", dst=SERVER_V4, id=7) / UDP(sport=5060, dport=5060) / Raw(self.lab.attacks.request("198.18.14.1", SCANNER))
+        self.send_in_pieces(fragment(whole, fragsize=160))
+        self.assertTrue(self.daemon.holds("198.18.14.1"))
+
+    def test_ipv6_fragments_pass_and_are_counted(self):
+        whole = (IPv6(src="2001:db8:a:3::1", dst=SERVER_V6) / IPv6ExtHdrFragment(id=7) / UDP(sport=5060, dport=5060)
+                 / Raw(self.lab.attacks.request("2001:db8:a:3::1", SCANNER) + b"x" * 3000))
+        pieces = fragment6(whole, 1280)
+        before = self.daemon.ask("status")["verdicts"]["fragment"]
+        self.send_in_pieces(pieces)
         self.assertTrue(wait_until(lambda: self.daemon.ask("status")["verdicts"]["fragment"] == before + len(pieces), 2), self.daemon.ask("status"))
-        self.assertNotIn("198.18.14.1", self.daemon.in_set("blocked_v4"))
+        self.assertNotIn("2001:db8:a:3::", self.daemon.in_set("blocked_v6"))
 
     def test_every_packet_has_one_verdict(self):
         self.lab.attacks.flood("198.18.15.1", count=200, per_second=400)
@@ -169,7 +182,7 @@ class Log(LabTest):
         lines = [line for line in self.daemon.log() if "198.51.100.81/32" in line]
         self.assertEqual(len(lines), 1)
         self.assertRegex(lines[0], r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z block 198\.51\.100\.81/32 reason=scanner for=5m step=1 '
-                                   r'ua="friendly-scanner" method=REGISTER .*proven=no')
+                                   r'ua="friendly-scanner" .*method=REGISTER .*proven=no')
         stamp = time.strptime(lines[0][:19], "%Y-%m-%dT%H:%M:%S")
         self.assertLess(abs(time.mktime(time.gmtime()) - time.mktime(stamp)), 60, "not UTC")
 

@@ -53,11 +53,11 @@ class Control(LabTest):
         self.assertIsNotNone(self.daemon.logged("block", "198.51.100.66/32"))
 
     def test_a_network_by_hand(self):
-        self.does("block", "198.51.100.0/24", "--for", "10m")
-        self.assertTrue(self.daemon.holds("198.51.100.0", seconds=1, name="blocked_net_v4"))
-        self.assertEqual([(block["subject"], block["kind"]) for block in self.daemon.ask("blocks")], [("198.51.100.0/24", "prefix")])
-        self.lab.attacks.flood("198.51.100.67", count=10, per_second=100)
-        self.assertEqual(self.lab.reached("198.51.100.67"), 0)
+        self.does("block", "203.0.113.0/24", "--for", "10m")
+        self.assertTrue(self.daemon.holds("203.0.113.0", seconds=1, name="blocked_net_v4"))
+        self.assertEqual([(block["subject"], block["kind"]) for block in self.daemon.ask("blocks")], [("203.0.113.0/24", "prefix")])
+        self.lab.attacks.flood("203.0.113.67", count=10, per_second=100)
+        self.assertEqual(self.lab.reached("203.0.113.67"), 0)
 
     def test_an_ipv6_host_by_hand(self):
         self.does("block", "2001:db8:66::66")
@@ -88,7 +88,7 @@ class Control(LabTest):
             json.loads(self.does(*words, "--json"))
 
     def test_never_blocked_are_refused_with_the_reason(self):
-        for subject in (SERVER_V4, GATEWAY_V4, "198.51.100.10", "127.0.0.1", "224.0.0.1", "0.0.0.0/0"):
+        for subject in (SERVER_V4, GATEWAY_V4, "198.51.100.10", "198.51.100.0/24", "127.0.0.1", "224.0.0.1", "0.0.0.0/0"):
             self.refuses("block", subject)
         self.assertEqual(self.daemon.ask("blocks"), [])
 

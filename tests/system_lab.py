@@ -44,6 +44,7 @@ class Attackers(LabTest):
         self.lab.attacks.flood("198.51.100.13", count=500, per_second=500)
         self.assertAlmostEqual(time.monotonic() - start, 1.0, delta=0.1)
         self.assertEqual((self.lab.sent("198.51.100.13"), self.lab.reached("198.51.100.13")), (500, 500))
+        self.assertTrue(wait_until(lambda: self.lab.answered("198.51.100.13") == 500, 2))
 
     def test_an_ipv6_flood_arrives_too(self):
         self.lab.attacks.flood("2001:db8:66::66", count=50, per_second=500)

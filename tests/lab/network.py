@@ -21,18 +21,21 @@ NET_V6 = ("2001:db8:66::66/64", "2001:db8:66::67/64", "2001:db8:113::10/64")
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 
-# Counts SIP datagrams per source: `sent` as they leave the net side, `reached` as the edge hands them to the server's socket.
+# Counts SIP datagrams per address of the net side: `sent` as they leave it, `reached` as the edge hands them to the server's
+# socket, `answered` as the server's answers come back.
 COUNTERS = """
 table inet lab {{
   set {name}_v4 {{ type ipv4_addr; size 65535; flags dynamic; counter; }}
   set {name}_v6 {{ type ipv6_addr; size 65535; flags dynamic; counter; }}
   chain {name} {{
     type filter hook {hook} priority 0;
-    ip daddr {v4} udp dport 5060 update @{name}_v4 {{ ip saddr }}
-    ip6 daddr {v6} udp dport 5060 update @{name}_v6 {{ ip6 saddr }}
+    ip {server} {v4} udp {port} 5060 update @{name}_v4 {{ ip {client} }}
+    ip6 {server} {v6} udp {port} 5060 update @{name}_v6 {{ ip6 {client} }}
   }}
 }}
 """
+TO_SERVER = {"server": "daddr", "port": "dport", "client": "saddr"}
+FROM_SERVER = {"server": "saddr", "port": "sport", "client": "daddr"}
 
 
 def run(command, check=True, timeout=60, **options):
@@ -155,8 +158,8 @@ class Network:
     # ---- the kernel's counters
 
     def start_counting(self):
-        for side, name, hook in (("net", "sent", "output"), ("edge", "reached", "input")):
-            self.run(side, ["nft", "-f", "-"], input=COUNTERS.format(name=name, hook=hook, v4=SERVER_V4, v6=SERVER_V6))
+        for side, name, hook, way in (("net", "sent", "output", TO_SERVER), ("edge", "reached", "input", TO_SERVER), ("net", "answered", "input", FROM_SERVER)):
+            self.run(side, ["nft", "-f", "-"], input=COUNTERS.format(name=name, hook=hook, v4=SERVER_V4, v6=SERVER_V6, **way))
 
     def sent(self, source):
         """SIP datagrams that this address sent to the server so far."""
@@ -166,8 +169,12 @@ class Network:
         """How many of them were handed to the server's socket."""
         return self.counted("edge", "reached").get(source, 0)
 
+    def answered(self, source):
+        """How many answers of the server came back to it."""
+        return self.counted("net", "answered").get(source, 0)
+
     def counted(self, side, name):
-        """All of one counter's sources, by address."""
+        """All of one counter, by address."""
         found = {}
         for family in ("v4", "v6"):
             for element in self.elements(side, "lab", f"{name}_{family}"):
