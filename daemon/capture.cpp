@@ -68,7 +68,9 @@ std::optional<Link> link_of(int datalink) noexcept {
 }
 
 policy::Time time_of(const timeval& stamp) noexcept { // tv_usec holds nanoseconds: open() asks for them
-  const auto s = std::clamp<std::int64_t>(stamp.tv_sec, 0, kLastSecond);
+  // libpcap reads the 32 bits of a pcap file as signed, the format has them unsigned: negative is 2038 and later.
+  const std::int64_t seconds = stamp.tv_sec < 0 ? static_cast<std::uint32_t>(stamp.tv_sec) : stamp.tv_sec;
+  const auto s = std::min(seconds, kLastSecond);
   const auto ns = std::clamp<std::int64_t>(stamp.tv_usec, 0, 999'999'999);
   return policy::Time(std::chrono::seconds(s) + std::chrono::nanoseconds(ns));
 }
@@ -131,8 +133,8 @@ std::expected<bool, std::string> Capture::next(Packet& packet) {
   const int result = pcap_next_ex(handle_.get(), &header, &octets);
   if (result == PCAP_ERROR_BREAK) return false; // the end of the file
   if (result != 1)
-    return std::unexpected(name_ + ": broken after " + std::to_string(packets_) +
-                           " packets: " + pcap_geterr(handle_.get()));
+    return std::unexpected(name_ + ": broken at packet " + std::to_string(packets_ + 1) + ": " +
+                           pcap_geterr(handle_.get()));
   ++packets_;
   packet.at = time_of(header->ts);
   packet.octets = {octets, header->caplen};

@@ -215,32 +215,34 @@ std::uint64_t octets_of(const std::vector<std::filesystem::path>& files) {
 
 } // namespace
 
-std::expected<void, std::string> replay(const ReplayOptions& options, std::ostream& out) {
-  const auto sort = sort_key(options.sort);
-  if (!sort) return std::unexpected("--sort " + word(options.sort) + ": requests, flows, octets, packets or duration");
+std::expected<ReplayReport, std::string> judge_captures(const ReplayOptions& options) {
   const config::Settings settings = options.settings.value_or(config::Settings{});
   auto servers = options.servers.empty() ? settings.sip.servers : options.servers;
   std::optional<ServerSearch::Evidence> assumed;
-
-  ReplayReport report;
-  {
-    Progress progress(octets_of(options.captures) * (servers.empty() ? 2 : 1)); // gone before the report begins
-    std::uint64_t done = 0;
-    if (servers.empty()) {
-      auto found = find_servers(options, settings, progress, done);
-      if (!found) return std::unexpected(found.error());
-      servers = std::move(found->servers);
-      assumed = found->evidence;
-    }
-    Replay replay(settings, std::move(servers));
-    const auto read = read_all(options.captures, progress, done,
-                               [&](Link link, const Packet& packet) { replay.judge(link, packet); });
-    if (!read) return std::unexpected(read.error());
-    report = std::move(replay.report());
+  Progress progress(octets_of(options.captures) * (servers.empty() ? 2 : 1));
+  std::uint64_t done = 0;
+  if (servers.empty()) {
+    auto found = find_servers(options, settings, progress, done);
+    if (!found) return std::unexpected(found.error());
+    servers = std::move(found->servers);
+    assumed = found->evidence;
   }
+  Replay replay(settings, std::move(servers));
+  const auto read =
+      read_all(options.captures, progress, done, [&](Link link, const Packet& packet) { replay.judge(link, packet); });
+  if (!read) return std::unexpected(read.error());
+  ReplayReport report = std::move(replay.report());
   report.captures = options.captures;
   report.assumed = assumed;
-  options.json ? write_json(report, *sort, out) : write_text(report, *sort, out);
+  return report;
+}
+
+std::expected<void, std::string> replay(const ReplayOptions& options, std::ostream& out) {
+  const auto sort = sort_key(options.sort);
+  if (!sort) return std::unexpected("--sort " + word(options.sort) + ": requests, flows, octets, packets or duration");
+  const auto report = judge_captures(options);
+  if (!report) return std::unexpected(report.error());
+  options.json ? write_json(*report, *sort, out) : write_text(*report, *sort, out);
   return {};
 }
 

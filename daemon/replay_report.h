@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <expected>
 #include <filesystem>
 #include <iosfwd>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "daemon/replay.h"
 #include "daemon/servers.h"
 #include "daemon/talkers.h"
 #include "dataplane/counters.h"
@@ -35,6 +38,9 @@ struct ReplayReport {
   std::uint64_t backwards = 0;             // stamps earlier than the one before
   policy::Duration farthest_backwards{0};
 };
+
+// Reads and judges the captures. The error is a sentence that names the file.
+std::expected<ReplayReport, std::string> judge_captures(const ReplayOptions& options);
 
 void write_json(const ReplayReport& report, SortKey sort, std::ostream& out);
 void write_text(const ReplayReport& report, SortKey sort, std::ostream& out);
