@@ -78,7 +78,8 @@ Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram,
   if (message.kind == sip::Kind::Keepalive) return {Why::Keepalive};
   if (message.kind == sip::Kind::Malformed) return {Why::Malformed};
 
-  if (source != nullptr) source->try_user(table.hash(text_hash(message.to_user.in(datagram.payload))));
+  if (source != nullptr && message.kind == sip::Kind::Request)
+    source->try_user(table.hash(text_hash(message.to_user.in(datagram.payload))));
   if (rules.scanner.action != Action::Off) {
     const sip::Mark* mark = rules.marks->find(message, datagram.payload);
     if (mark != nullptr && mark->weight == sip::Weight::Hard)
