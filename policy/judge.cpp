@@ -85,7 +85,6 @@ Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram,
     return {Why::BlockedPrefix, true};
   const sip::Kind kind = kind_of(datagram, message);
   if (kind == sip::Kind::Keepalive) return {Why::Keepalive};
-  if (kind == sip::Kind::Malformed) return {Why::Malformed};
 
   if (source != nullptr && kind == sip::Kind::Request)
     source->try_user(table.hash(text_hash(message.to_user.in(datagram.payload))));
@@ -94,6 +93,7 @@ Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram,
     if (mark != nullptr && mark->weight == sip::Weight::Hard)
       return convict(Why::Scanner, rules.scanner.action, rules, source, datagram, message, mark, now, offence);
   }
+  if (kind == sip::Kind::Malformed) return {Why::Malformed}; // not before: a broken message hides no scanner
   if (kind == sip::Kind::Response) return {Why::Response};
   if (source == nullptr) return {Why::Unmetered};
   if (message.method == sip::Method::Register && rules.register_flood.action != Action::Off &&
