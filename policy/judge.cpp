@@ -47,6 +47,14 @@ Verdict convict(Why why, Action action, const Rules& rules, Source* source, cons
   return verdict;
 }
 
+// What a datagram is taken for. One that did not reach us whole is judged by what there is of it: its shape is not its
+// sender's doing.
+sip::Kind kind_of(const Datagram& datagram, const sip::Message& message) noexcept {
+  if (message.kind != sip::Kind::Malformed || !datagram.truncated) return message.kind;
+  if (message.status != 0) return sip::Kind::Response;
+  return message.method_token.present() ? sip::Kind::Request : sip::Kind::Malformed;
+}
+
 } // namespace
 
 std::string_view to_string(Why why) noexcept {
@@ -75,16 +83,18 @@ Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram,
   }
   if (rules.is_blocked(datagram.source) && !rules.never_blocked.holds(datagram.source))
     return {Why::BlockedPrefix, true};
-  if (message.kind == sip::Kind::Keepalive) return {Why::Keepalive};
+  const sip::Kind kind = kind_of(datagram, message);
+  if (kind == sip::Kind::Keepalive) return {Why::Keepalive};
 
-  if (source != nullptr) source->try_user(table.hash(text_hash(message.to_user.in(datagram.payload))));
+  if (source != nullptr && kind == sip::Kind::Request)
+    source->try_user(table.hash(text_hash(message.to_user.in(datagram.payload))));
   if (rules.scanner.action != Action::Off) {
     const sip::Mark* mark = rules.marks->find(message, datagram.payload);
     if (mark != nullptr && mark->weight == sip::Weight::Hard)
       return convict(Why::Scanner, rules.scanner.action, rules, source, datagram, message, mark, now, offence);
   }
-  if (message.kind == sip::Kind::Malformed) return {Why::Malformed}; // after the marks: attack tools are sloppy writers
-  if (message.kind == sip::Kind::Response) return {Why::Response};
+  if (kind == sip::Kind::Malformed) return {Why::Malformed}; // not before: a broken message hides no scanner
+  if (kind == sip::Kind::Response) return {Why::Response};
   if (source == nullptr) return {Why::Unmetered};
   if (message.method == sip::Method::Register && rules.register_flood.action != Action::Off &&
       !source->meter(Class::Register, rules.register_meter, now))
