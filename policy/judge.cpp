@@ -93,13 +93,14 @@ Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram,
     if (mark != nullptr && mark->weight == sip::Weight::Hard)
       return convict(Why::Scanner, rules.scanner.action, rules, source, datagram, message, mark, now, offence);
   }
-  if (kind == sip::Kind::Malformed) return {Why::Malformed}; // not before: a broken message hides no scanner
-  if (kind == sip::Kind::Response) return {Why::Response};
-  if (source == nullptr) return {Why::Unmetered};
-  if (message.method == sip::Method::Register && rules.register_flood.action != Action::Off &&
+  // Mangled or not, a REGISTER costs the server what a REGISTER costs.
+  if (source != nullptr && message.method == sip::Method::Register && rules.register_flood.action != Action::Off &&
       !source->meter(Class::Register, rules.register_meter, now))
     return convict(Why::RegisterFlood, rules.register_flood.action, rules, source, datagram, message, nullptr, now,
                    offence);
+  if (kind == sip::Kind::Malformed) return {Why::Malformed}; // last: a broken message hides neither scanner nor flood
+  if (kind == sip::Kind::Response) return {Why::Response};
+  if (source == nullptr) return {Why::Unmetered};
   return {Why::Clean};
 }
 
