@@ -10,8 +10,8 @@
 // The known header names in a table without collisions, for lookups that branch on nothing. Private to sip/.
 namespace sipward::sip {
 
-// A name as 32 octets, ready to be compared with (line | fold). `fold` is 0x20 at letters only, so that CR is not taken
-// for '-'.
+// A name and its colon as 32 octets, ready to be compared with (line | fold). `fold` is 0x20 at letters only, so that
+// CR is not taken for '-'.
 struct alignas(64) NameSlot {
   char pattern[32];
   char fold[32];
@@ -24,8 +24,8 @@ struct NameMeta {
 inline constexpr std::size_t kNameSlots = 64;
 
 // `head`: the first four octets (fewer if the name is shorter), letters in lower case; `length`: of the name.
-constexpr std::size_t name_slot(std::uint32_t head, std::uint32_t length, std::uint32_t multiplier) noexcept {
-  return ((head + length * 0x0101'0101u) * multiplier) >> 26;
+constexpr std::size_t name_slot(std::uint64_t head, std::uint64_t length, std::uint64_t multiplier) noexcept {
+  return ((head | length << 32) * multiplier) >> 58;
 }
 
 constexpr std::uint32_t name_head(std::string_view name) noexcept {
@@ -36,20 +36,19 @@ constexpr std::uint32_t name_head(std::string_view name) noexcept {
 }
 
 // A multiplier that gives each name a slot of its own.
-consteval std::uint32_t find_multiplier() {
-  for (std::uint32_t candidate = 0x9e37'79b1;; candidate += 0x0001'0002) {
+consteval std::uint64_t find_multiplier() {
+  for (std::uint64_t candidate = 0x9e37'79b9'7f4a'7c15;; candidate += 0x0001'0000'1002) {
     std::uint64_t taken = 0;
     bool good = true;
     for (const HeaderName& known : kHeaderNames) {
-      const std::uint64_t bit = std::uint64_t{1} << name_slot(name_head(known.name),
-                                                              static_cast<std::uint32_t>(known.name.size()), candidate);
+      const std::uint64_t bit = std::uint64_t{1} << name_slot(name_head(known.name), known.name.size(), candidate);
       good = good && (taken & bit) == 0;
       taken |= bit;
     }
     if (good) return candidate;
   }
 }
-inline constexpr std::uint32_t kNameMultiplier = find_multiplier();
+inline constexpr std::uint64_t kNameMultiplier = find_multiplier();
 
 struct NameTable {
   std::array<NameSlot, kNameSlots> slots{};
@@ -65,6 +64,7 @@ consteval NameTable make_name_table() {
       table.slots[at].pattern[i] = known.name[i];
       table.slots[at].fold[i] = text::is_alpha(known.name[i]) ? 0x20 : 0;
     }
+    table.slots[at].pattern[length] = ':';
     table.metas[at] = {static_cast<std::uint8_t>(length), known.header};
   }
   return table;

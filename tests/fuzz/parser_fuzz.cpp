@@ -9,8 +9,10 @@
 #include <string>
 #include <string_view>
 
+#include "sip/first_look.h"
 #include "sip/marks.h"
 #include "sip/parser.h"
+#include "sip/simd.h"
 
 // What must hold for every octet string, not only for messages:
 //   - the SIMD way and the plain way agree in every field;
@@ -27,10 +29,7 @@ void require(bool holds, const char* what) {
   std::abort();
 }
 
-void check_index(std::string_view datagram) {
-  Index fast, plain;
-  index(datagram, fast);
-  index_plain(datagram, plain);
+void check_index(std::string_view datagram, const Index& fast, const Index& plain) {
   require(fast.kind == plain.kind && fast.malformation == plain.malformation, "fast and plain: what it is");
   require(fast.method == plain.method && fast.status == plain.status, "fast and plain: start line");
   require(fast.method_token == plain.method_token && fast.request_uri == plain.request_uri, "fast and plain: parts");
@@ -71,6 +70,21 @@ void check_message(const Message& m, std::string_view datagram) {
   require(m.kind != Kind::Response || (m.status >= 100 && m.status <= 699), "status");
 }
 
+// Each way that this processor has, against the plain one.
+void check_ways(std::string_view datagram) {
+  Index fast, plain;
+  index_plain(datagram, plain);
+  const FirstLook look = first_look_by_index(datagram, plain);
+  if (best_isa() == Isa::Plain) return;
+  index_avx2(datagram, fast);
+  check_index(datagram, fast, plain);
+  require(first_look_avx2(datagram) == look, "first look, AVX2");
+  if (best_isa() != Isa::Avx512) return;
+  index_avx512(datagram, fast);
+  check_index(datagram, fast, plain);
+  require(first_look_avx512(datagram) == look, "first look, AVX-512");
+}
+
 // Two messages' parts hold the same text.
 void check_same(std::string_view a, Span in_a, std::string_view b, Span in_b, const char* what) {
   require(in_a.present() == in_b.present() && in_a.in(a) == in_b.in(b), what);
@@ -98,16 +112,19 @@ void check_again(const Message& m, std::string_view datagram) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const Marks marks;
   const std::string_view datagram(reinterpret_cast<const char*>(data), size);
-  check_index(datagram);
+  check_ways(datagram);
   const Message message = parse(datagram);
   require(message == parse_plain(datagram), "fast and plain: message");
   check_message(message, datagram);
   check_again(message, datagram);
-  marks.find(message, datagram);
+  const Mark* mark = marks.find(message, datagram);
+  const Mark* sooner = marks.find(first_look(datagram), datagram);
+  require(!sooner || (sooner->weight == Weight::Hard && mark && mark->weight == Weight::Hard),
+          "a first look convicts nobody whom the whole message does not");
   if (size == 0) return 0;
   const std::size_t cut = data[size / 2] * size / 256;
   const std::unique_ptr<char[]> prefix(new char[cut]);
   std::memcpy(prefix.get(), data, cut);
-  check_index({prefix.get(), cut});
+  check_ways({prefix.get(), cut});
   return 0;
 }

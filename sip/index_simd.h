@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "sip/simd.h"
+#pragma once
 
 #include <immintrin.h>
 
+#include <bit>
 #include <cstring>
 
 #include "sip/header_names.h"
+#include "sip/lanes.h"
 #include "sip/name_table.h"
 #include "sip/start_line.h"
+#include "sip/start_line_simd.h"
 
 // The index in three strides, each without a branch that depends on the order of the headers:
 //   1. line ends: 64 octets at a time into a bitmap, the set bits into an array (as simdjson does), up to the empty
@@ -21,37 +24,23 @@
 namespace sipward::sip {
 namespace {
 
-constexpr std::size_t kBlock = 64;
-
 struct LineEnds {
   std::uint32_t count = 0;
   bool blank = false; // the last line is the empty one
   std::uint16_t at[kMaxLines + kBlock + 8];
 };
 
-inline std::uint64_t mask_of(const char* at, char octet) noexcept {
-  const __m256i wanted = _mm256_set1_epi8(octet);
-  const auto low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
-  const auto high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + 32));
-  const auto a = static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(low, wanted)));
-  const auto b = static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(high, wanted)));
-  return a | static_cast<std::uint64_t>(b) << 32;
-}
-
-// Appends the positions of the set bits. Header lines are seldom shorter than sixteen octets: four at once, then the
-// rest.
-inline void append(LineEnds& ends, std::uint64_t bits, std::size_t base) noexcept {
+// Appends the positions of the set bits: as many at once as the processor can, the rest one by one.
+[[gnu::always_inline]] inline std::uint16_t* append(std::uint16_t* out, std::uint64_t bits, std::size_t base) noexcept {
   const auto count = static_cast<std::uint32_t>(_mm_popcnt_u64(bits));
-  std::uint16_t* out = ends.at + ends.count;
-  for (int i = 0; i < 4; ++i) {
-    out[i] = static_cast<std::uint16_t>(base + _tzcnt_u64(bits));
-    bits = _blsr_u64(bits);
+  write_places(bits, base, out);
+  if (count > kPlacesAtOnce) [[unlikely]] {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      out[i] = static_cast<std::uint16_t>(base + _tzcnt_u64(bits));
+      bits = _blsr_u64(bits);
+    }
   }
-  for (std::uint32_t i = 4; i < count; ++i) {
-    out[i] = static_cast<std::uint16_t>(base + _tzcnt_u64(bits));
-    bits = _blsr_u64(bits);
-  }
-  ends.count += count;
+  return out + count;
 }
 
 // Where a datagram may be read, and how far it is looked at.
@@ -63,27 +52,27 @@ struct Extent {
 };
 
 // The line ends in [begin, limit). A line that no LF ends is ended by the limit if that is the end of the datagram.
-inline void find_line_ends(const Extent& extent, std::size_t begin, LineEnds& ends) noexcept {
+[[gnu::always_inline]] inline void find_line_ends(const Extent& extent, std::size_t begin, LineEnds& ends) noexcept {
   const char* const data = extent.data;
   const std::size_t limit = extent.limit;
-  std::uint64_t before = 0; // bits 63 and 62: did the two octets before this block end lines?
-  for (std::size_t at = begin; at < limit && ends.count <= kMaxLines + 1; at += kBlock) {
-    const std::size_t left = limit - at;
-    std::uint64_t bits = at + kBlock <= extent.readable
-                             ? mask_of(data + at, '\n')
-                             : mask_of(data + extent.readable - kBlock, '\n') >> (at + kBlock - extent.readable);
-    bits = _bzhi_u64(bits, left < kBlock ? static_cast<std::uint32_t>(left) : std::uint32_t{kBlock});
-    std::uint64_t short_lines = bits & ((bits << 1 | before >> 63) | (bits << 2 | before >> 62));
+  std::uint64_t before = 0;
+  std::uint16_t* out = ends.at;
+  for (std::size_t at = begin; at < limit && out <= ends.at + kMaxLines + 1; at += kBlock) {
+    const Block block = block_at(data, extent.readable, at);
+    std::uint64_t bits = equal(block.octets, '\n') >> block.shift;
+    if (limit - at < kBlock) bits = _bzhi_u64(bits, static_cast<std::uint32_t>(limit - at));
+    std::uint64_t candidates = short_lines(bits, before);
     before = bits;
-    for (; short_lines != 0; short_lines = _blsr_u64(short_lines)) {
-      const std::size_t lf = at + _tzcnt_u64(short_lines);
-      if (data[lf - 1] != '\n' && (data[lf - 1] != '\r' || data[lf - 2] != '\n')) continue;
+    for (; candidates != 0; candidates = _blsr_u64(candidates)) {
+      if (!ends_empty_line(data, at + _tzcnt_u64(candidates))) continue;
       ends.blank = true;
-      append(ends, bits & _blsmsk_u64(short_lines), at);
+      out = append(out, bits & _blsmsk_u64(candidates), at);
+      ends.count = static_cast<std::uint32_t>(out - ends.at);
       return;
     }
-    append(ends, bits, at);
+    out = append(out, bits, at);
   }
+  ends.count = static_cast<std::uint32_t>(out - ends.at);
   const std::size_t next = ends.count == 0 ? begin : ends.at[ends.count - 1] + 1u;
   if (!extent.whole || next >= limit || ends.count > kMaxLines + 1) return;
   ends.blank = limit - next == 1 && data[next] == '\r' && ends.count > 0;
@@ -113,18 +102,21 @@ inline std::uint32_t spaces(__m256i octets) noexcept {
       _mm256_movemask_epi8(_mm256_or_si256(_mm256_or_si256(is(' '), is('\t')), is('\r'))));
 }
 
-// The kind of the header whose first `length` octets are its name.
-inline Header look_up(__m256i octets, std::uint32_t length) noexcept {
+// The kind of the header whose first `length` octets are its name. Exact: an octet that is a colon follows at once, and
+// is compared with the name's own, which makes comparing lengths needless.
+template<bool Exact>
+[[gnu::always_inline]] inline std::uint64_t look_up(__m256i octets, std::uint32_t length) noexcept {
   const auto first = static_cast<std::uint32_t>(_mm256_cvtsi256_si32(octets));
   const std::size_t at = name_slot(_bzhi_u32(first | 0x2020'2020, length * 8), length, kNameMultiplier);
   const NameSlot& slot = kNameTable.slots[at];
-  const NameMeta meta = kNameTable.metas[at];
   const auto pattern = _mm256_load_si256(reinterpret_cast<const __m256i*>(slot.pattern));
   const auto fold = _mm256_load_si256(reinterpret_cast<const __m256i*>(slot.fold));
   const auto same =
       static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_or_si256(octets, fold), pattern)));
-  const bool known = (meta.length == length) & (_bzhi_u32(~same, length) == 0);
-  return static_cast<Header>(static_cast<std::uint8_t>(meta.header) & -static_cast<int>(known));
+  const NameMeta meta = kNameTable.metas[at];
+  const auto header = static_cast<std::uint64_t>(meta.header);
+  if constexpr (Exact) return _bzhi_u32(~same, length + 1) == 0 ? header : 0;
+  return meta.length == length && _bzhi_u32(~same, length) == 0 ? header : 0;
 }
 
 // A line whose colon is not within its first 32 octets.
@@ -138,7 +130,7 @@ inline Header look_up(__m256i octets, std::uint32_t length) noexcept {
   out.colon = static_cast<std::uint16_t>(colon);
   const std::uint32_t length = _tzcnt_u32(spaces(octets));
   if (length == 0 || length == 32) return out;
-  const Header header = look_up(octets, length);
+  const auto header = static_cast<Header>(look_up<false>(octets, length));
   if (header == Header::Other) return out;
   for (std::size_t i = begin + length; i < colon; ++i)
     if (data[i] != ' ' && data[i] != '\t' && data[i] != '\r') return out;
@@ -146,22 +138,28 @@ inline Header look_up(__m256i octets, std::uint32_t length) noexcept {
   return out;
 }
 
-inline HeaderLine read_line(const char* data, const Window& window, std::size_t begin, std::size_t lf) noexcept {
+// A HeaderLine as one word. Kept in a register: four narrow stores would make the next reader of the line wait.
+[[gnu::always_inline]] inline std::uint64_t read_line(const char* data, const Window& window, std::size_t begin,
+                                                      std::size_t lf) noexcept {
   const std::size_t end = lf - (data[lf - 1] == '\r');
-  const char* at = window.at(begin);
-  const auto octets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  const auto octets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(window.at(begin)));
   const auto colons =
       static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(octets, _mm256_set1_epi8(':'))));
   const std::uint32_t colon = _tzcnt_u32(colons); // 32: none
   if (colon == 32 || colon >= end - begin) [[unlikely]]
-    return read_long_name(data, octets, begin, end);
-  std::uint32_t length = colon;
-  if (colon > 0 && at[colon - 1] <= ' ') [[unlikely]] {
+    return std::bit_cast<std::uint64_t>(read_long_name(data, octets, begin, end));
+  const std::uint64_t places = begin | (begin + colon) << 16 | end << 32;
+  if (data[begin + colon - 1] <= ' ')
+      [[unlikely]] { // white space before the colon; or no name, and this is the line before
     const std::uint32_t ink = _bzhi_u32(~spaces(octets), colon);
-    length = ink == 0 ? 0 : 32 - static_cast<std::uint32_t>(__builtin_clz(ink));
+    const std::uint32_t length = ink == 0 ? 0 : 32 - static_cast<std::uint32_t>(__builtin_clz(ink));
+    return places | look_up<false>(octets, length) << 48;
   }
-  return {static_cast<std::uint16_t>(begin), static_cast<std::uint16_t>(begin + colon), static_cast<std::uint16_t>(end),
-          look_up(octets, length)};
+  return places | look_up<true>(octets, colon) << 48;
+}
+
+inline void put(Index& out, std::size_t i, std::uint64_t line) noexcept {
+  std::memcpy(static_cast<void*>(&out.lines[i]), &line, sizeof line);
 }
 
 inline bool is_fold(char c) noexcept { return c == ' ' || c == '\t'; }
@@ -181,7 +179,7 @@ inline bool is_fold(char c) noexcept { return c == ' ' || c == '\t'; }
       out.body = 0;
       return;
     }
-    out.lines[++out.header_count] = read_line(data, window, begin, ends.at[i]);
+    put(out, ++out.header_count, read_line(data, window, begin, ends.at[i]));
   }
 }
 
@@ -189,20 +187,28 @@ inline void add_lines(const char* data, const Window& window, const LineEnds& en
                       Index& out) noexcept {
   const std::size_t count = lines < kMaxHeaders ? lines : kMaxHeaders;
   bool folded = lines > kMaxHeaders; // perhaps: the lines after these may continue the last one
-  for (std::size_t i = 1; i <= count; ++i) {
-    const std::size_t begin = ends.at[i - 1] + 1u;
-    folded |= is_fold(data[begin]);
-    out.lines[i] = read_line(data, window, begin, ends.at[i]);
+  std::size_t lf = ends.at[count];
+  for (std::size_t i = count; i > 0; --i) {
+    const std::size_t before = ends.at[i - 1];
+    const std::uint64_t line = read_line(data, window, before + 1, lf);
+    folded |= data[before + 1] <= ' '; // or something stranger, which the longer way reads as well
+    put(out, i, line);
+    const std::size_t kind = line >> 48;
+    out.first[kind] = static_cast<std::uint8_t>(i);
+    ++out.counts[kind];
+    lf = before;
   }
   out.header_count = static_cast<std::uint16_t>(count);
   if (folded) [[unlikely]] {
     out.header_count = 0;
+    out.first = {};
+    out.counts = {};
     add_folded(data, window, ends, lines, out);
-  }
-  for (std::size_t i = out.header_count; i > 0; --i) {
-    const auto kind = static_cast<std::size_t>(out.lines[i].header);
-    out.first[kind] = static_cast<std::uint8_t>(i);
-    ++out.counts[kind];
+    for (std::size_t i = out.header_count; i > 0; --i) {
+      const auto kind = static_cast<std::size_t>(out.lines[i].header);
+      out.first[kind] = static_cast<std::uint8_t>(i);
+      ++out.counts[kind];
+    }
   }
 }
 
@@ -211,9 +217,19 @@ void index_message(const Extent& extent, std::size_t size, std::size_t begin, In
   LineEnds ends;
   find_line_ends(extent, begin, ends);
   if (ends.count == 0) return;
-  const std::size_t lf = ends.at[0];
-  read_start_line({extent.data, size}, begin, lf - (extent.data[lf - 1] == '\r'), out);
-  if (out.malformation == Malformation::NotSip) return;
+  const std::size_t lf = ends.at[0], end = lf - (extent.data[lf - 1] == '\r');
+  StartLine start;
+  if (begin == 0 && read_usual_start_line<true>(extent.data, extent.readable, end, start)) [[likely]] {
+    out.kind = start.kind;
+    out.method = start.method;
+    out.status = start.status;
+    out.malformation = Malformation::None;
+    out.method_token = {0, start.method_end};
+    if (start.method_end != 0) out.request_uri = {static_cast<std::uint16_t>(start.method_end + 1), start.uri_end};
+  } else {
+    read_start_line({extent.data, size}, begin, end, out);
+    if (out.malformation == Malformation::NotSip) return;
+  }
 
   std::size_t lines = ends.count - 1;
   if (lines > kMaxLines) {
@@ -234,9 +250,7 @@ void index_message(const Extent& extent, std::size_t size, std::size_t begin, In
 
 inline bool is_letter(char c) noexcept { return (c | 0x20) >= 'a' && (c | 0x20) <= 'z'; }
 
-} // namespace
-
-void index_avx2(std::string_view datagram, Index& out) noexcept {
+[[gnu::always_inline]] inline void index_simd(std::string_view datagram, Index& out) noexcept {
   reset(out);
   const std::size_t size = datagram.size() < 65'535 ? datagram.size() : 65'535;
   const char* data = datagram.data();
@@ -253,4 +267,5 @@ void index_avx2(std::string_view datagram, Index& out) noexcept {
   index_message({padded, kBlock, limit, true}, size, begin, out);
 }
 
+} // namespace
 } // namespace sipward::sip
