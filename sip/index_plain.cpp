@@ -24,7 +24,7 @@ Line line_at(std::string_view datagram, std::size_t begin) noexcept {
   while (end < limit && datagram[end] != '\n') ++end;
   const bool ended = end < limit;
   const std::size_t next = ended ? end + 1 : end;
-  if (ended && end > begin && datagram[end - 1] == '\r') --end;
+  if (end > begin && datagram[end - 1] == '\r') --end;
   return {begin, end, next, ended || limit == datagram.size()};
 }
 
@@ -35,7 +35,9 @@ void add(std::string_view datagram, const Line& line, Index& out) noexcept {
   header.name = static_cast<std::uint16_t>(line.begin);
   header.colon = static_cast<std::uint16_t>(named ? colon : line.end);
   header.end = static_cast<std::uint16_t>(line.end);
-  header.header = named ? header_of(trim(datagram, line.begin, colon).in(datagram)) : Header::Other;
+  std::size_t name_end = named ? colon : line.begin;
+  while (name_end > line.begin && is_space(datagram[name_end - 1])) --name_end;
+  header.header = header_of(span(line.begin, name_end).in(datagram));
   const auto kind = static_cast<std::size_t>(header.header);
   if (out.counts[kind]++ == 0) out.first[kind] = static_cast<std::uint8_t>(out.header_count);
 }

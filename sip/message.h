@@ -124,6 +124,7 @@ inline constexpr std::size_t kHeaderKinds = 19;
 struct Digest {
   Span value; // the whole header value
   Span username, realm, nonce, uri, response;
+  friend bool operator==(const Digest&, const Digest&) = default;
 };
 
 struct Message {
@@ -158,6 +159,7 @@ struct Message {
   // How often each header stands in the message; the fields above are of the first one. Indexed by Header.
   std::array<std::uint8_t, kHeaderKinds> counts{};
   std::uint8_t count(Header header) const noexcept { return counts[static_cast<std::size_t>(header)]; }
+  friend bool operator==(const Message&, const Message&) = default;
 };
 
 } // namespace sipward::sip

@@ -149,8 +149,6 @@ private:
 
 } // namespace
 
-void index(std::string_view datagram, Index& out) noexcept { index_plain(datagram, out); }
-
 Message parse_plain(std::string_view datagram) noexcept {
   datagram = datagram.substr(0, 65'535);
   Index index;

@@ -16,4 +16,7 @@ Message parse(std::string_view datagram) noexcept;
 // The same without SIMD.
 Message parse_plain(std::string_view datagram) noexcept;
 
+// Which SIMD way this processor gets: "AVX-512", "AVX2" or "none".
+std::string_view simd_name() noexcept;
+
 } // namespace sipward::sip

@@ -14,10 +14,21 @@ constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 constexpr bool is_alpha(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
 
+// A set of octets, for a membership test that is one look into a table.
+class Octets256 {
+public:
+  constexpr explicit Octets256(std::string_view members) noexcept {
+    for (const char c : members) in_[static_cast<unsigned char>(c)] = true;
+  }
+  constexpr bool operator()(char c) const noexcept { return in_[static_cast<unsigned char>(c)]; }
+
+private:
+  bool in_[256] = {};
+};
+
 // RFC 3261, section 25.1.
-constexpr bool is_token(char c) noexcept {
-  return is_alpha(c) || is_digit(c) || std::string_view("-.!%*_+`'~").find(c) != std::string_view::npos;
-}
+inline constexpr Octets256 kToken{"-.!%*_+`'~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"};
+constexpr bool is_token(char c) noexcept { return kToken(c); }
 
 // `b` is in lower case already.
 constexpr bool equals(std::string_view a, std::string_view b) noexcept {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "sip/values.h"
 
+#include <cstring>
+
 #include "sip/text.h"
 
 namespace sipward::sip {
@@ -14,10 +16,24 @@ std::size_t skip_space(std::string_view datagram, std::size_t i, std::size_t end
 }
 
 // The first of `stops` in [i, end), or end.
-std::size_t find(std::string_view datagram, std::size_t i, std::size_t end, std::string_view stops) noexcept {
-  while (i < end && stops.find(datagram[i]) == std::string_view::npos) ++i;
+std::size_t find(std::string_view datagram, std::size_t i, std::size_t end, const Octets256& stops) noexcept {
+  while (i < end && !stops(datagram[i])) ++i;
   return i;
 }
+std::size_t find(std::string_view datagram, std::size_t i, std::size_t end, char stop) noexcept {
+  if (i >= end) return end;
+  const void* at = std::memchr(datagram.data() + i, stop, end - i);
+  return at ? static_cast<std::size_t>(static_cast<const char*>(at) - datagram.data()) : end;
+}
+
+constexpr Octets256 kParamEnd{";, \t\r\n"};
+constexpr Octets256 kNameEnd{"=;, \t\r\n"};
+constexpr Octets256 kHostEnd{":;?> \t\r\n"};
+constexpr Octets256 kTransportEnd{" \t\r\n;,"};
+constexpr Octets256 kListEnd{";,"};
+constexpr Octets256 kTelEnd{";?"};
+constexpr Octets256 kOpen{"<;"};
+constexpr Octets256 kSpaces{" \t\r\n"};
 
 // The closing quote of the string that was opened before i, or end.
 std::size_t closing_quote(std::string_view datagram, std::size_t i, std::size_t end) noexcept {
@@ -32,10 +48,9 @@ struct Param {
 };
 
 Param param_at(std::string_view datagram, std::size_t i, std::size_t end) noexcept {
-  constexpr std::string_view kStops = ";, \t\r\n";
   i = skip_space(datagram, i, end);
   const std::size_t name = i;
-  while (i < end && datagram[i] != '=' && kStops.find(datagram[i]) == std::string_view::npos) ++i;
+  i = find(datagram, i, end, kNameEnd);
   Param param{span(name, i), span(i, i), i};
   i = skip_space(datagram, i, end);
   if (i == end || datagram[i] != '=') return param.next = i, param;
@@ -46,7 +61,7 @@ Param param_at(std::string_view datagram, std::size_t i, std::size_t end) noexce
     i = close < end ? close + 1 : end;
   } else {
     const std::size_t value = i;
-    i = find(datagram, i, end, kStops);
+    i = find(datagram, i, end, kParamEnd);
     param.value = span(value, i);
   }
   param.next = skip_space(datagram, i, end);
@@ -58,24 +73,24 @@ Param param_at(std::string_view datagram, std::size_t i, std::size_t end) noexce
 Uri read_uri(std::string_view datagram, Span uri) noexcept {
   const std::size_t end = uri.end;
   const std::size_t begin = skip_space(datagram, uri.begin, end);
-  const std::size_t colon = find(datagram, begin, end, ":");
+  const std::size_t colon = find(datagram, begin, end, ':');
   const std::string_view scheme = span(begin, colon).in(datagram);
   if (colon == end) return {};
   const std::size_t rest = colon + 1;
-  if (equals(scheme, "tel")) return {span(rest, find(datagram, rest, end, ";?")), {}};
+  if (equals(scheme, "tel")) return {span(rest, find(datagram, rest, end, kTelEnd)), {}};
   if (!equals(scheme, "sip") && !equals(scheme, "sips")) return {};
 
   Uri out;
   std::size_t host = rest;
-  const std::size_t at = find(datagram, rest, end, "@");
+  const std::size_t at = find(datagram, rest, end, '@');
   if (at < end) {
-    out.user = span(rest, find(datagram, rest, at, ":"));
+    out.user = span(rest, find(datagram, rest, at, ':'));
     host = at + 1;
   }
   if (host < end && datagram[host] == '[')
-    out.host = span(host + 1, find(datagram, host + 1, end, "]"));
+    out.host = span(host + 1, find(datagram, host + 1, end, ']'));
   else
-    out.host = span(host, find(datagram, host, end, ":;?> \t\r\n"));
+    out.host = span(host, find(datagram, host, end, kHostEnd));
   return out;
 }
 
@@ -89,10 +104,10 @@ Address read_address(std::string_view datagram, Span value) noexcept {
     out.display = span(i + 1, close);
     i = close + 1;
   }
-  const std::size_t open = find(datagram, i, end, "<;");
+  const std::size_t open = find(datagram, i, end, kOpen);
   if (open == end || datagram[open] == ';') {
     i = skip_space(datagram, i, end);
-    const std::size_t stop = find(datagram, i, end, ";, \t\r\n");
+    const std::size_t stop = find(datagram, i, end, kParamEnd);
     const Uri uri = read_uri(datagram, span(i, stop));
     return out.user = uri.user, out.host = uri.host, out.params = stop, out;
   }
@@ -100,7 +115,7 @@ Address read_address(std::string_view datagram, Span value) noexcept {
     const Span display = trim(datagram, i, open);
     if (!display.empty()) out.display = display;
   }
-  const std::size_t close = find(datagram, open, end, ">");
+  const std::size_t close = find(datagram, open, end, '>');
   const Uri uri = read_uri(datagram, span(open + 1, close));
   out.user = uri.user;
   out.host = uri.host;
@@ -122,16 +137,16 @@ Span read_param(std::string_view datagram, std::size_t begin, std::size_t end, s
 Via read_via(std::string_view datagram, Span value) noexcept {
   Via out;
   const std::size_t end = value.end;
-  const std::size_t slash = find(datagram, value.begin, end, "/");
-  const std::size_t slash2 = slash < end ? find(datagram, slash + 1, end, "/") : end;
+  const std::size_t slash = find(datagram, value.begin, end, '/');
+  const std::size_t slash2 = slash < end ? find(datagram, slash + 1, end, '/') : end;
   if (slash2 == end || !equals(trim(datagram, value.begin, slash).in(datagram), "sip") ||
       trim(datagram, slash + 1, slash2).in(datagram) != "2.0")
     return out;
   std::size_t i = skip_space(datagram, slash2 + 1, end);
   const std::size_t transport = i;
-  i = find(datagram, i, end, " \t\r\n;,");
+  i = find(datagram, i, end, kTransportEnd);
   out.transport = span(transport, i);
-  const std::size_t sent_by_end = find(datagram, i, end, ";,");
+  const std::size_t sent_by_end = find(datagram, i, end, kListEnd);
   out.sent_by = trim(datagram, i, sent_by_end);
   out.good = !out.transport.empty() && !out.sent_by.empty();
 
@@ -162,7 +177,7 @@ Digest read_digest(std::string_view datagram, Span value) noexcept {
   Digest out;
   out.value = value;
   const std::size_t end = value.end;
-  std::size_t i = find(datagram, value.begin, end, " \t\r\n"); // past the scheme
+  std::size_t i = find(datagram, value.begin, end, kSpaces); // past the scheme
   while (i < end) {
     while (i < end && (is_space(datagram[i]) || datagram[i] == ',' || datagram[i] == ';')) ++i;
     const Param param = param_at(datagram, i, end);

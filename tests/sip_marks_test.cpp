@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "sip/first_look.h"
 #include "sip/marks.h"
 #include "sip/parser.h"
 
@@ -68,4 +69,155 @@ TEST_CASE("patterns are checked for sense") {
   CHECK_FALSE(Marks::valid_pattern("*ab*"));
   CHECK_FALSE(Marks::valid_pattern("a*bcd"));
   CHECK_FALSE(Marks::valid_pattern("abc\n"));
+}
+
+namespace {
+
+struct Shot {
+  std::string uri = "sip:192.0.2.1", via = "SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bKx1y",
+              from = "<sip:a@example.com>;tag=ab";
+  std::string to = "<sip:a@example.com>", call_id = "1@x", cseq = "1 OPTIONS", method = "OPTIONS";
+  std::string rest = "User-Agent: Yealink SIP-T46S\r\nContact: <sip:a@198.51.100.9>\r\n", tail = {};
+};
+
+std::string message(const Shot& s) {
+  return s.method + " " + s.uri + " SIP/2.0\r\nVia: " + s.via + "\r\nFrom: " + s.from + "\r\nTo: " + s.to +
+         "\r\nCall-ID: " + s.call_id + "\r\nCSeq: " + s.cseq + "\r\n" + s.rest + "\r\n" + s.tail;
+}
+
+} // namespace
+
+TEST_CASE("each mark of a message's shape is found, and weighs what it should") {
+  const std::string letters71 = "1yn678fwnam4f1gjbrldffmy55vn7wkq7ojhq3q1zswd5jnemal4ggjr1gjg05pdtusco5x";
+  const struct {
+    const char* mark;
+    Weight weight;
+    Shot shot;
+  } rows[] = {
+      {"sipvicious_tag", Weight::Hard, {.from = "\"1000\"<sip:1000@192.0.2.1>;tag=313030300131393030393832343539"}},
+      {"svcrack_tag", Weight::Hard, {.from = "\"1010\" <sip:1010@192.0.2.1>;tag=3206210844"}},
+      {"1.1.1.1", Weight::Hard, {.from = "\"x\"<sip:100@1.1.1.1>;tag=99"}},
+      {"1.1.1.1", Weight::Hard, {.to = "\"x\"<sip:100@1.1.1.1>"}},
+      {"1.1.1.1", Weight::Hard, {.rest = "Contact: sip:123@1.1.1.1\r\n"}},
+      {"sipvicious_name", Weight::Hard, {.from = "\"sipvicious\"<sip:1@192.0.2.1>;tag=99"}},
+      {"sipvicious_name", Weight::Hard, {.from = "\"sipsscuser\"<sip:1@192.0.2.1>;tag=99"}},
+      {"sipvicious_shape",
+       Weight::Hard,
+       {.via = "SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bK-2886404113;rport",
+        .call_id = "1449949872",
+        .cseq = "1 REGISTER",
+        .method = "REGISTER",
+        .rest = "Contact: sip:1000@192.0.2.1\r\nAccept: application/sdp\r\n"}},
+      {"sippts_shape", Weight::Hard, {.via = "SIP/2.0/UDP 198.51.100.9:35305;branch=" + letters71 + ";rport"}},
+      {"nmap_probe",
+       Weight::Hard,
+       {.uri = "sip:nm", .from = "<sip:nm@nm>;tag=root", .call_id = "50000", .cseq = "42 OPTIONS"}},
+      {"nmap_probe", Weight::Hard, {.from = "<sip:x@x>;tag=root", .call_id = "50000", .cseq = "42 OPTIONS"}},
+      {"nmap_name", Weight::Hard, {.from = "\"Nmap NSE\" <sip:1000@192.0.2.1>;tag=8axW"}},
+      {"hydra",
+       Weight::Hard,
+       {.via = "SIP/2.0/UDP 198.51.100.9:46759", .from = "<sip:1010@192.0.2.1>", .call_id = "1337@192.0.2.1"}},
+      {"masscan", Weight::Hard, {.via = "SIP/2.0/UDP 198.51.100.9;branch=z9hGOPTIONS sip:carol@chicago.com"}},
+      {"zmap",
+       Weight::Hard,
+       {.via = "SIP/2.0/UDP 198.51.100.9;branch=kq3x",
+        .rest = "User-Agent: qWkxTzpa\r\n",
+        .tail = std::string(2, '\0')}},
+      {"sipcli_branch", Weight::Hard, {.via = "SIP/2.0/UDP 198.51.100.9;branch=z9hG4bK-a1b2c3", .call_id = "a1b2c3"}},
+      {"tool_user", Weight::Hard, {.from = "SIVuS_VoIP_Scanner <sip:SIVuS@192.0.2.9>;tag=1"}},
+      {"borrowed_cisco",
+       Weight::Hard,
+       {.via = "SIP/2.0/UDP 198.51.100.9;branch=z9hG4bKPjabc", .rest = "User-Agent: Cisco-SIPGateway/IOS-12.x\r\n"}},
+      {"borrowed_cisco", Weight::Hard, {.call_id = std::string(50, 'q'), .rest = "User-Agent: Cisco v11.0.0\r\n"}},
+      {"shellshock", Weight::Hard, {.rest = "User-Agent: () { :;}; /bin/true\r\n"}},
+      {"loopback_via", Weight::Soft, {.via = "SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bKx"}},
+      {"no_cookie", Weight::Soft, {.via = "SIP/2.0/UDP 198.51.100.9:5060;branch=foo"}},
+      {"decimal_branch", Weight::Soft, {.via = "SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bK-244453446;rport"}},
+      {"digits_call_id", Weight::Soft, {.call_id = "3942947027"}},
+      {"register_accept",
+       Weight::Soft,
+       {.cseq = "1 REGISTER", .method = "REGISTER", .rest = "Accept: application/sdp\r\n"}},
+      {"example_host", Weight::Soft, {.via = "SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bK776asdhds"}},
+      {"cisco-sipgateway*", Weight::Soft, {.rest = "User-Agent: Cisco-SIPGateway/IOS-15.4\r\n"}},
+      {"voip", Weight::Soft, {.rest = "User-Agent: VOIP\r\n"}},
+  };
+  const Marks marks;
+  for (const auto& row : rows) {
+    const std::string d = message(row.shot);
+    INFO(row.mark << "\n" << d);
+    const Message m = parse(d);
+    CHECK(m.kind == Kind::Request);
+    const Mark* mark = marks.find(m, d);
+    REQUIRE(mark);
+    CHECK(mark->name == row.mark);
+    CHECK(mark->weight == row.weight);
+  }
+  const std::string plain = message({});
+  CHECK(marks.find(parse(plain), plain) == nullptr);
+}
+
+TEST_CASE("marks that are nearly there are not") {
+  const Marks marks;
+  for (const Shot& shot : {Shot{.from = "<sip:a@x>;tag=31303030013139"}, // too few digits after the 0x01
+                           Shot{.from = "<sip:a@x>;tag=3130303001313930303938323435f9"}, // not digits
+                           Shot{.from = "<sip:a@x>;tag=32062108440"}, Shot{.from = "<sip:a@1.1.1.10>;tag=1"},
+                           Shot{.from = "\"sipp\" <sip:sipp@x>;tag=1"}, Shot{.call_id = "1337x@y"},
+                           Shot{.rest = "User-Agent: qWkxTzpa\r\n"}, Shot{.rest = "User-Agent: sipsak 0.9.8.1\r\n"}}) {
+    const std::string d = message(shot);
+    INFO(d);
+    CHECK(marks.find(parse(d), d) == nullptr);
+  }
+}
+
+TEST_CASE("all the marks of a message are listed, the hard ones first") {
+  const std::string d = message({.via = "SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK-2886404113;rport",
+                                 .from = "\"1000\"<sip:1000@192.0.2.1>;tag=313030300131393030393832343539",
+                                 .call_id = "1449949872",
+                                 .rest = "User-Agent: VOIP\r\nContact: sip:1000@192.0.2.1\r\n"});
+  const Marks marks;
+  const MarkSet all = marks.find_all(parse(d), d);
+  REQUIRE(all.count == 6);
+  CHECK(all.marks[0]->weight == Weight::Hard);
+  CHECK(all.marks[1]->weight == Weight::Hard);
+  CHECK(all.marks[2]->weight == Weight::Soft);
+}
+
+TEST_CASE("a first look convicts by name, tag and host") {
+  const Marks marks;
+  const struct {
+    const char* mark;
+    Shot shot;
+  } rows[] = {
+      {"sipvicious_tag", {.from = "\"1000\"<sip:1000@192.0.2.1>;tag=313030300131393030393832343539"}},
+      {"svcrack_tag", {.from = "\"1010\" <sip:1010@192.0.2.1>;tag=3206210844"}},
+      {"1.1.1.1", {.from = "\"x\"<sip:100@1.1.1.1>;tag=99"}},
+      {"*friendly-scanner*", {.rest = "User-Agent: friendly-scanner\r\n"}},
+      {"*friendly-scanner*", {.rest = "User-Agent :\r\n friendly-scanner\r\n"}},
+  };
+  for (const auto& row : rows) {
+    const std::string d = message(row.shot);
+    const Mark* mark = marks.find(first_look(d), d);
+    INFO(d);
+    REQUIRE(mark);
+    CHECK(mark->name == row.mark);
+  }
+  const std::string plain = message({});
+  CHECK(marks.find(first_look(plain), plain) == nullptr);
+}
+
+TEST_CASE("a response to a scanner does not convict the server that sends it") {
+  const Marks marks;
+  const std::string d = "SIP/2.0 404 Not Found\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK-1;rport\r\n"
+                        "From: \"sipvicious\"<sip:100@1.1.1.1>;tag=3206210844\r\nTo: <sip:100@1.1.1.1>;tag=1\r\n"
+                        "Call-ID: 1\r\nCSeq: 1 REGISTER\r\nServer: LabPBX\r\n\r\n";
+  CHECK(marks.find(parse(d), d) == nullptr);
+  CHECK(marks.find(first_look(d), d) == nullptr);
+}
+
+TEST_CASE("a SIPVicious tag gives its target away, but no password") {
+  CHECK(sipvicious_target("313030300131393030393832343539").view() == "1000");
+  CHECK(sipvicious_target("313031303a70617373776f72640132343031323034343031").view() == "1010:***");
+  CHECK(sipvicious_target("3061343230303031313363340131303034333832383336").view() == "0a42000113c4");
+  CHECK(sipvicious_target("3206210844").size == 0);
+  CHECK(sipvicious_target("").size == 0);
 }

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <string_view>
+
+#include "sip/message.h"
+
+// The first tier of inspection: what most packets need, and all that a scanner's packet needs. It finds two headers,
+// not all.
+namespace sipward::sip {
+
+struct FirstLook {
+  Kind kind = Kind::Malformed; // as the start line tells; neither the URI nor values are judged
+  Method method = Method::Other;
+  Keepalive keepalive = Keepalive::None;
+  std::uint16_t status = 0;
+  Span user_agent; // of the first User-Agent header
+  Span from;       // of the first From header
+  friend bool operator==(const FirstLook&, const FirstLook&) = default;
+};
+
+// Any thread; total, allocates nothing. Answers as index() does, only sooner.
+FirstLook first_look(std::string_view datagram) noexcept;
+
+// The same without SIMD.
+FirstLook first_look_plain(std::string_view datagram) noexcept;
+
+} // namespace sipward::sip
