@@ -225,7 +225,7 @@ void index_message(const Extent& extent, std::size_t size, std::size_t begin, In
     out.status = static_cast<std::uint16_t>(start.status);
     out.malformation = Malformation::None;
     out.method_token = {0, static_cast<std::uint16_t>(start.method_end)};
-    if (start.method_end != 0) out.request_uri = std::bit_cast<Span>(start.method_end + 1 | start.uri_end << 16);
+    if (start.method_end != 0) out.request_uri = std::bit_cast<Span>((start.method_end + 1) | start.uri_end << 16);
   } else {
     read_start_line({extent.data, size}, begin, end, out);
     if (out.malformation == Malformation::NotSip) return;
