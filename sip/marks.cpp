@@ -129,7 +129,7 @@ bool has_shape(const Message& m) noexcept {
 bool ends_like_sipvicious(std::string_view from) noexcept {
   if (from.size() < 16) return false;
   const char* last = from.data() + from.size() - 4;
-  const bool digits = ((last[0] == '3') & is_digit(last[1]) & (last[2] == '3') & is_digit(last[3])) != 0;
+  const bool digits = last[0] == '3' && is_digit(last[1]) && last[2] == '3' && is_digit(last[3]);
   return digits || from.ends_with(kSvcrackTag);
 }
 
