@@ -216,7 +216,7 @@ std::uint64_t index_of(std::string_view d, const sip::Marks& marks) noexcept {
 }
 std::uint64_t full_of(std::string_view d, const sip::Marks& marks) noexcept {
   const sip::Message m = sip::parse(d);
-  return m.from_user.end + m.via_branch.end + (marks.find(m, d) != nullptr);
+  return std::uint64_t{m.from_user.end} + m.via_branch.end + (marks.find(m, d) != nullptr);
 }
 std::uint64_t first_look_of(std::string_view d, const sip::Marks& marks) noexcept {
   const sip::FirstLook look = sip::first_look(d);

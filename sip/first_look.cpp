@@ -7,7 +7,11 @@
 namespace sipward::sip {
 
 FirstLook first_look_by_index(std::string_view datagram, const Index& index) noexcept {
-  FirstLook look{index.kind, index.method, index.keepalive, index.status, {}, {}};
+  FirstLook look;
+  look.kind = index.kind;
+  look.method = index.method;
+  look.keepalive = index.keepalive;
+  look.status = index.status;
   if (index.malformation == Malformation::BadRequestUri) look.kind = Kind::Request;
   if (index.malformation == Malformation::NoHeaders) look.kind = index.status != 0 ? Kind::Response : Kind::Request;
   look.user_agent = index.value(Header::UserAgent, datagram);

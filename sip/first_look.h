@@ -13,7 +13,9 @@ struct FirstLook {
   Kind kind = Kind::Malformed; // as the start line tells; neither the URI nor values are judged
   Method method = Method::Other;
   Keepalive keepalive = Keepalive::None;
+  std::uint8_t unused = 0; // with these it is two words, returned in two registers
   std::uint16_t status = 0;
+  std::uint16_t unused_too = 0;
   Span user_agent; // of the first User-Agent header
   Span from;       // of the first From header
   friend bool operator==(const FirstLook&, const FirstLook&) = default;

@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -59,25 +60,20 @@ inline void note(Scan& scan, std::uint64_t candidates, std::size_t at) noexcept 
   return false;
 }
 
-// The first line end at or after `from`, within the scanned header; 0 if there is none within 114 octets.
-inline std::size_t next_lf(const Scan& scan, std::size_t from) noexcept {
-  const char* bits = reinterpret_cast<const char*>(scan.lf) + from / 8;
-  std::uint64_t near, far;
-  std::memcpy(&near, bits, sizeof near);
-  std::memcpy(&far, bits + 7, sizeof far);
-  near >>= from % 8;
-  far >>= from % 8;
-  constexpr std::uint64_t kBits56 = (std::uint64_t{1} << 56) - 1;
-  near &= kBits56;
-  far &= kBits56;
-  const std::size_t a = _tzcnt_u64(near), b = 56 + _tzcnt_u64(far);
-  return near != 0 ? from + a : far != 0 ? from + b : 0;
+// The first line end at or after `from`, within the scanned header; 0 if there is none in its block of 64 and the next
+// one. Whole words are loaded: a load across two of the stores just made would have to wait for them.
+[[gnu::always_inline]] inline std::size_t next_lf(const Scan& scan, std::size_t from) noexcept {
+  const std::size_t block = from / kBlock;
+  const std::uint64_t near = scan.lf[block] >> from % kBlock, far = scan.lf[block + 1];
+  const std::size_t in_far = far != 0 ? (block + 1) * kBlock + _tzcnt_u64(far) : 0;
+  return near != 0 ? from + _tzcnt_u64(near) : in_far;
 }
 
 inline bool is_space(char c) noexcept { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 // The value after the colon; false if the line is long or goes on in the next one.
-inline bool read_value(const char* data, const Scan& scan, std::size_t colon, std::uint32_t& out) noexcept {
+[[gnu::always_inline]] inline bool read_value(const char* data, const Scan& scan, std::size_t colon,
+                                              std::uint32_t& out) noexcept {
   const std::size_t lf = next_lf(scan, colon);
   if (lf == 0 || data[lf + 1] == ' ' || data[lf + 1] == '\t') return false; // lf + 1: the empty line is still to come
   std::size_t begin = colon + 1;
@@ -102,22 +98,33 @@ inline std::uint32_t same(__m128i octets, __m128i fold, __m128i pattern) noexcep
   const __m128i from = _mm_setr_epi8('f', 'r', 'o', 'm', ':', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
   const __m128i from_fold = _mm_setr_epi8(32, 32, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
   std::size_t agent_colon = 0, from_colon = 0;
-  bool odd = false;
+  std::size_t odd = 0;
   for (std::uint32_t i = scan.count; i-- > 0;) {
     const std::size_t at = scan.candidates[i];
     if (at + 16 > size) return false;
     const auto octets = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + at));
     const std::uint32_t a = same(octets, agent_fold, agent), f = same(octets, from_fold, from);
-    const bool is_agent = (a & 0x3ff) == 0x3ff, is_from = (f & 0xf) == 0xf, is_f = (f & 1) != 0 && !is_from;
-    const std::size_t colon = at + (is_agent ? 10 : is_from ? 4 : 1);
-    const bool named = data[colon] == ':';
-    odd |= (is_agent || is_from || is_f) && is_space(data[colon]);
-    agent_colon = is_agent && named ? colon : agent_colon;
-    from_colon = (is_from || is_f) && named ? colon : from_colon;
+    // In numbers, not in branches: which candidate comes first is a coin's toss.
+    const auto is_agent = static_cast<std::size_t>((a & 0x3ff) == 0x3ff);
+    const auto is_from = static_cast<std::size_t>((f & 0xf) == 0xf);
+    const auto is_f = static_cast<std::size_t>(f & 1) & ~is_from & 1;
+    const std::size_t colon = at + 1 + 9 * is_agent + 3 * is_from;
+    const char next = data[colon];
+    const auto named = static_cast<std::size_t>(next == ':');
+    odd |= (is_agent | is_from | is_f) & static_cast<std::size_t>(next <= ' ');
+    const std::size_t set_agent = 0 - (is_agent & named), set_from = 0 - ((is_from | is_f) & named);
+    agent_colon = (colon & set_agent) | (agent_colon & ~set_agent);
+    from_colon = (colon & set_from) | (from_colon & ~set_from);
   }
-  if (odd) return false;
+  if (odd != 0) return false;
   if (agent_colon != 0 && !read_value(data, scan, agent_colon, agent_value)) return false;
   return from_colon == 0 || read_value(data, scan, from_colon, from_value);
+}
+
+[[gnu::noinline]] FirstLook look_by_index(std::string_view datagram) noexcept {
+  Index index;
+  index_simd(datagram, index);
+  return first_look_by_index(datagram, index);
 }
 
 [[gnu::always_inline]] inline FirstLook first_look_simd(std::string_view datagram) noexcept {
@@ -131,17 +138,12 @@ inline std::uint32_t same(__m128i octets, __m128i fold, __m128i pattern) noexcep
     const std::size_t lf = next_lf(scan, 0);
     if (lf != 0 && read_usual_start_line<false>(data, size, lf - (data[lf - 1] == '\r'), start)) [[likely]] {
       if (find_headers(data, size, scan, agent, from)) [[likely]]
-        return {start.kind,
-                start.method,
-                Keepalive::None,
-                start.status,
-                std::bit_cast<Span>(agent),
-                std::bit_cast<Span>(from)};
+        return std::bit_cast<FirstLook>(std::array<std::uint64_t, 2>{start.kind | start.method << 8 |
+                                                                         static_cast<std::uint64_t>(start.status) << 32,
+                                                                     agent | static_cast<std::uint64_t>(from) << 32});
     }
   }
-  Index index;
-  index_simd(datagram, index);
-  return first_look_by_index(datagram, index);
+  return look_by_index(datagram);
 }
 
 } // namespace

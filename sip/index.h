@@ -20,12 +20,12 @@ inline constexpr std::size_t kMaxLines = 256;         // lines looked at, those 
 //   User-Agent : friendly-scanner\r\n
 //   |name      | |value_begin    |end
 //              |colon
-struct alignas(8) HeaderLine {
-  std::uint16_t name = 0;
-  std::uint16_t colon = 0; // == end, where the line has none
-  std::uint16_t end = 0;
-  Header header = Header::Other;
-  std::uint8_t unused = 0; // makes it one 64-bit word, to be written at once
+struct alignas(8) HeaderLine { // no initialisers: an Index has a thousand octets of these
+  std::uint16_t name;
+  std::uint16_t colon; // == end, where the line has none
+  std::uint16_t end;
+  Header header;
+  std::uint8_t unused; // makes it one 64-bit word, to be written at once
   friend bool operator==(const HeaderLine&, const HeaderLine&) = default;
 };
 

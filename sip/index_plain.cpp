@@ -38,6 +38,7 @@ void add(std::string_view datagram, const Line& line, Index& out) noexcept {
   std::size_t name_end = named ? colon : line.begin;
   while (name_end > line.begin && is_space(datagram[name_end - 1])) --name_end;
   header.header = header_of(span(line.begin, name_end).in(datagram));
+  header.unused = 0;
   const auto kind = static_cast<std::size_t>(header.header);
   if (out.counts[kind]++ == 0) out.first[kind] = static_cast<std::uint8_t>(out.header_count);
 }
@@ -61,8 +62,7 @@ void index_plain(std::string_view datagram, Index& out) noexcept {
   reset(out);
   datagram = datagram.substr(0, 65'535);
   if (read_keepalive(datagram, out)) return;
-  std::size_t begin = 0;
-  while (datagram[begin] == '\r' || datagram[begin] == '\n') ++begin; // RFC 3261, section 7.5
+  const std::size_t begin = skip_line_ends(datagram);
   Line line = line_at(datagram, begin);
   if (!line.complete) return;
   read_start_line(datagram, line.begin, line.end, out);

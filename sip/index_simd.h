@@ -123,7 +123,7 @@ template<bool Exact>
 [[gnu::noinline]] HeaderLine read_long_name(const char* data, __m256i octets, std::size_t begin,
                                             std::size_t end) noexcept {
   HeaderLine out{static_cast<std::uint16_t>(begin), static_cast<std::uint16_t>(end), static_cast<std::uint16_t>(end),
-                 Header::Other};
+                 Header::Other, 0};
   const void* found = end - begin > 32 ? std::memchr(data + begin + 32, ':', end - begin - 32) : nullptr;
   if (!found) return out;
   const auto colon = static_cast<std::size_t>(static_cast<const char*>(found) - data);
@@ -220,12 +220,12 @@ void index_message(const Extent& extent, std::size_t size, std::size_t begin, In
   const std::size_t lf = ends.at[0], end = lf - (extent.data[lf - 1] == '\r');
   StartLine start;
   if (begin == 0 && read_usual_start_line<true>(extent.data, extent.readable, end, start)) [[likely]] {
-    out.kind = start.kind;
-    out.method = start.method;
-    out.status = start.status;
+    out.kind = static_cast<Kind>(start.kind);
+    out.method = static_cast<Method>(start.method);
+    out.status = static_cast<std::uint16_t>(start.status);
     out.malformation = Malformation::None;
-    out.method_token = {0, start.method_end};
-    if (start.method_end != 0) out.request_uri = {static_cast<std::uint16_t>(start.method_end + 1), start.uri_end};
+    out.method_token = {0, static_cast<std::uint16_t>(start.method_end)};
+    if (start.method_end != 0) out.request_uri = std::bit_cast<Span>((start.method_end + 1) | start.uri_end << 16);
   } else {
     read_start_line({extent.data, size}, begin, end, out);
     if (out.malformation == Malformation::NotSip) return;
@@ -257,7 +257,7 @@ inline bool is_letter(char c) noexcept { return (c | 0x20) >= 'a' && (c | 0x20) 
   std::size_t begin = 0;
   if (size <= 8 || !is_letter(data[0])) [[unlikely]] {
     if (read_keepalive({data, size}, out)) return;
-    while (data[begin] == '\r' || data[begin] == '\n') ++begin; // RFC 3261, section 7.5
+    begin = skip_line_ends({data, size});
   }
   const std::size_t limit = size < kMaxHeaderOctets ? size : kMaxHeaderOctets;
   if (size >= kBlock) [[likely]]

@@ -56,7 +56,7 @@ public:
   // All of them, for adding up. A response has a name (User-Agent, Server) only: its shape was given by its request.
   MarkSet find_all(const Message& message, std::string_view datagram) const noexcept;
 
-  // The hard marks that a first look can show: those of the name, the From tag and the From host. Any thread.
+  // The hard marks that a first look can show: those of the name and of a From tag at the end of its value. Any thread.
   const Mark* find(const FirstLook& look, std::string_view datagram) const noexcept;
 
   // The mark of a User-Agent or Server value alone, or nullptr. Any thread.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "sip/text.h"
 
@@ -40,20 +41,23 @@ constexpr std::array<KnownMethod, 13> kMethods{{
     {packed("REFER"), Method::Refer},
 }};
 
-// [begin, end) is free of spaces. Enough of RFC 3986 to part a URI from rubbish: a scheme, something after it, and for
+constexpr Octets256 kNotInUri{"<>\" \t\r\n"};
+
+// Enough of RFC 3986 to part a URI from rubbish: a scheme, something after it, and for
 // SIP no IPv6 address outside brackets (RFC 5118, section 4.2).
 bool plausible_uri(std::string_view uri) noexcept {
   const std::size_t colon = uri.find(':');
   if (colon == 0 || colon == std::string_view::npos || colon + 1 == uri.size() || !is_alpha(uri[0])) return false;
-  for (const char c : uri)
-    if (c == '<' || c == '>' || c == '"' || is_space(c)) return false;
+  if (std::any_of(uri.begin(), uri.end(), kNotInUri)) return false;
   const std::string_view scheme = uri.substr(0, colon);
   if (!equals(scheme, "sip") && !equals(scheme, "sips")) return true;
   const std::size_t at = uri.find('@', colon);
   std::string_view host = uri.substr(at == std::string_view::npos ? colon + 1 : at + 1);
-  host = host.substr(0, std::min(host.find_first_of(";?"), host.size()));
+  host = host.substr(0, std::min(host.find(';'), host.size()));
+  host = host.substr(0, std::min(host.find('?'), host.size()));
   if (host.empty()) return false;
-  return host[0] == '[' || std::count(host.begin(), host.end(), ':') <= 1;
+  const std::size_t port = host.find(':');
+  return host[0] == '[' || port == std::string_view::npos || host.find(':', port + 1) == std::string_view::npos;
 }
 
 void read_status_line(std::string_view datagram, std::size_t begin, std::size_t end, Index& out) noexcept {
@@ -89,10 +93,35 @@ bool is_stun(std::string_view datagram) noexcept {
   return datagram.substr(4, 4) == "\x21\x12\xa4\x42" && length % 4 == 0 && length + 20 == datagram.size();
 }
 
+// How many octets at the front are CR or LF, or NUL; eight at a time, because a flood of them is as long as it likes.
+std::size_t line_ends_in_front(std::string_view datagram) noexcept {
+  constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101;
+  std::size_t i = 0;
+  for (; i + 8 <= datagram.size(); i += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, datagram.data() + i, sizeof word);
+    const std::uint64_t odd = word ^ kOnes * '\n'; // 0 for LF, 7 for CR
+    if (odd != (odd & kOnes) * 7) break;
+  }
+  while (i < datagram.size() && (datagram[i] == '\r' || datagram[i] == '\n')) ++i;
+  return i;
+}
+bool is_zeros(std::string_view datagram) noexcept {
+  std::uint64_t any = 0;
+  std::size_t i = 0;
+  for (; i + 8 <= datagram.size() && any == 0; i += 8) std::memcpy(&any, datagram.data() + i, sizeof any);
+  while (any == 0 && i < datagram.size()) any |= static_cast<unsigned char>(datagram[i++]);
+  return any == 0;
+}
+
 Keepalive keepalive_of(std::string_view datagram) noexcept {
-  if (datagram.find_first_not_of("\r\n") == std::string_view::npos)
-    return std::count(datagram.begin(), datagram.end(), '\n') > 1 ? Keepalive::DoubleCrlf : Keepalive::Crlf;
-  if (datagram.find_first_not_of('\0') == std::string_view::npos) return Keepalive::Zeros;
+  if (line_ends_in_front(datagram) == datagram.size()) {
+    const std::size_t first = datagram.find('\n');
+    return first != std::string_view::npos && datagram.find('\n', first + 1) != std::string_view::npos
+               ? Keepalive::DoubleCrlf
+               : Keepalive::Crlf;
+  }
+  if (is_zeros(datagram)) return Keepalive::Zeros;
   if (is_stun(datagram)) return Keepalive::Stun;
   if (datagram.size() > 8) return Keepalive::None;
   while (!datagram.empty() && (is_space(datagram.back()) || datagram.back() == '\0')) datagram.remove_suffix(1);
@@ -109,6 +138,8 @@ Method method_of(std::string_view token) noexcept {
     if (known.token == key) return known.method;
   return Method::Other;
 }
+
+std::size_t skip_line_ends(std::string_view datagram) noexcept { return line_ends_in_front(datagram); }
 
 bool read_keepalive(std::string_view datagram, Index& out) noexcept {
   if (datagram.empty()) {

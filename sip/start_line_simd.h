@@ -16,11 +16,10 @@
 namespace sipward::sip {
 namespace {
 
+// Full words: narrow members would be stored one by one and loaded as one, which the processor has to wait for.
 struct StartLine {
-  Kind kind;
-  Method method;
-  std::uint16_t status;
-  std::uint16_t method_end, uri_end; // of a request; the method begins at 0, the URI after one space
+  std::uint32_t kind, method, status;
+  std::uint32_t method_end, uri_end; // of a request; the method begins at 0, the URI after one space
 };
 
 constexpr std::uint64_t packed_token(std::string_view token) noexcept {
@@ -80,7 +79,8 @@ constexpr std::array<MethodSlot, kMethodSlots> kMethodTable = make_method_table(
 inline Method short_method(std::uint64_t octets, std::uint32_t count) noexcept {
   const std::uint64_t token = _bzhi_u64(octets, count * 8) & 0xdfdf'dfdf'dfdf'dfdf;
   const MethodSlot& slot = kMethodTable[method_slot(token, kMethodMultiplier)];
-  return slot.token == token ? slot.method : Method::Other;
+  // A NUL at the end is not the same as nothing: "ACK", NUL has the token of "ACK".
+  return slot.token == token && (octets >> (8 * count - 8) & 0xff) != 0 ? slot.method : Method::Other;
 }
 
 struct UriMasks {
@@ -130,18 +130,19 @@ template<bool JudgeUri>
     const auto digit = [data](std::size_t i) { return static_cast<unsigned>(data[i]) - '0'; };
     const unsigned a = digit(8), b = digit(9), c = digit(10);
     if (a - 1 > 5 || b > 9 || c > 9 || data[11] != ' ') return false;
-    out = {Kind::Response, Method::Other, static_cast<std::uint16_t>(a * 100 + b * 10 + c), 0, 0};
+    out = {static_cast<std::uint32_t>(Kind::Response), 0, a * 100 + b * 10 + c, 0, 0};
     return true;
   }
   const auto first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data));
   const std::uint32_t space =
       _tzcnt_u32(static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(first, _mm_set1_epi8(' ')))));
-  if (tail != packed_token(" SIP/2.0") || space > 8 || end < space + 14) return false;
+  if (tail != packed_token(" SIP/2.0") || space - 1 > 7 || end < space + 14) return false;
   const auto length = static_cast<std::uint32_t>(end - 8 - space - 1);
   if (length > 64 || space + 1 + 64 > size) return false;
   const Method method = short_method(head, space);
   if (method == Method::Other || (JudgeUri && !is_plain_uri(data + space + 1, length))) return false;
-  out = {Kind::Request, method, 0, static_cast<std::uint16_t>(space), static_cast<std::uint16_t>(end - 8)};
+  out = {static_cast<std::uint32_t>(Kind::Request), static_cast<std::uint32_t>(method), 0, space,
+         static_cast<std::uint32_t>(end - 8)};
   return true;
 }
 

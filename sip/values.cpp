@@ -26,6 +26,8 @@ std::size_t find(std::string_view datagram, std::size_t i, std::size_t end, char
   return at ? static_cast<std::size_t>(static_cast<const char*>(at) - datagram.data()) : end;
 }
 
+constexpr int kMaxParams = 32; // looked at in one value; no honest one has half as many
+
 constexpr Octets256 kParamEnd{";, \t\r\n"};
 constexpr Octets256 kNameEnd{"=;, \t\r\n"};
 constexpr Octets256 kHostEnd{":;?> \t\r\n"};
@@ -126,7 +128,7 @@ Address read_address(std::string_view datagram, Span value) noexcept {
 
 Span read_param(std::string_view datagram, std::size_t begin, std::size_t end, std::string_view name) noexcept {
   std::size_t i = skip_space(datagram, begin, end);
-  while (i < end && datagram[i] == ';') {
+  for (int n = 0; n < kMaxParams && i < end && datagram[i] == ';'; ++n) {
     const Param param = param_at(datagram, i + 1, end);
     if (equals(param.name.in(datagram), name)) return param.value;
     i = param.next;
@@ -150,7 +152,8 @@ Via read_via(std::string_view datagram, Span value) noexcept {
   out.sent_by = trim(datagram, i, sent_by_end);
   out.good = !out.transport.empty() && !out.sent_by.empty();
 
-  for (i = sent_by_end; i < end && datagram[i] == ';';) {
+  i = sent_by_end;
+  for (int n = 0; n < kMaxParams && i < end && datagram[i] == ';'; ++n) {
     const Param param = param_at(datagram, i + 1, end);
     const std::string_view name = param.name.in(datagram);
     if (name.empty() && param.next < end) out.good = false;
@@ -178,7 +181,7 @@ Digest read_digest(std::string_view datagram, Span value) noexcept {
   out.value = value;
   const std::size_t end = value.end;
   std::size_t i = find(datagram, value.begin, end, kSpaces); // past the scheme
-  while (i < end) {
+  for (int n = 0; n < kMaxParams && i < end; ++n) {
     while (i < end && (is_space(datagram[i]) || datagram[i] == ',' || datagram[i] == ';')) ++i;
     const Param param = param_at(datagram, i, end);
     const std::string_view name = param.name.in(datagram);

@@ -5,7 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "sip/first_look.h"
 #include "sip/parser.h"
+#include "sip/simd.h"
 
 using namespace sipward::sip;
 
@@ -222,4 +224,55 @@ TEST_CASE("the limits hold") {
       "OPTIONS sip:a@b SIP/2.0\r\nX: " + std::string(kMaxHeaderOctets, 'x') + "\r\nUser-Agent: late\r\n\r\n";
   CHECK_FALSE(parse(Datagram(far)).user_agent.present());
   CHECK(parse(Datagram(std::string(70'000, 'A'))).kind == Kind::Malformed);
+}
+
+TEST_CASE("what the fuzzer found stays found") {
+  const std::string rest =
+      "\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 ACK\r\n\r\n";
+  const struct {
+    const char* name;
+    std::string text;
+    Kind kind;
+  } rows[] = {
+      {"a NUL at the end of a method", std::string("ACK\0 sip:a@b SIP/2.0", 21) + rest, Kind::Malformed},
+      {"a CR in front of a name", "ACK sip:a@b SIP/2.0\r\n\rFrom: x" + rest, Kind::Request},
+      {"a folded line and a CR at the end",
+       "ACK sip:a@b SIP/2.0\r\nVia: x\r\n y\r\n z: 1234567890123456789012345678\r\n\r", Kind::Malformed},
+      {"an empty line at once", "OPTIONS sip:a@b SIP/2.0\r\n\r\nFrom: a@b SIP/2.0\r\n\r\nFromb SI!User-Agent: x\r\n",
+       Kind::Malformed},
+  };
+  for (const auto& row : rows) {
+    INFO(row.name);
+    const Datagram d(row.text);
+    CHECK(parse(d).kind == row.kind);
+    CHECK(parse(d) == parse_plain(d));
+    CHECK(first_look(d) == first_look_plain(d));
+  }
+}
+
+TEST_CASE("every way of this processor reads every prefix as the plain one does") {
+  if (best_isa() == Isa::Plain) {
+    WARN("skipped: no AVX2 here");
+    return;
+  }
+  for (std::size_t n = 0; n <= kRegister.size(); ++n) {
+    const Datagram d(std::string_view(kRegister).substr(0, n));
+    Index plain, fast;
+    index_plain(d, plain);
+    const auto agree = [&] {
+      CHECK(fast.malformation == plain.malformation);
+      CHECK(fast.first == plain.first);
+      CHECK(fast.counts == plain.counts);
+      CHECK(fast.body == plain.body);
+      REQUIRE(fast.header_count == plain.header_count);
+      for (std::size_t i = 1; i <= fast.header_count; ++i) CHECK(fast.lines[i] == plain.lines[i]);
+    };
+    index_avx2(d, fast);
+    agree();
+    CHECK(first_look_avx2(d) == first_look_plain(d));
+    if (best_isa() != Isa::Avx512) continue;
+    index_avx512(d, fast);
+    agree();
+    CHECK(first_look_avx512(d) == first_look_plain(d));
+  }
 }
