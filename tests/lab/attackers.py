@@ -33,11 +33,11 @@ class Attacks:
         return self.sipvicious(source, ["svmap"] + [SERVER_V4] * probes, seconds)
 
     def svwar(self, source, users="1000-1400", method="REGISTER", seconds=15):
-        """Looks for users, whether the server seems alive or not (--force)."""
-        return self.sipvicious(source, ["svwar", "--force", "-m", method, "--maximumtime", 4, "-e", users, SERVER_V4], seconds)
+        """Looks for users; gives up if its very first request gets no answer, and 4 s after the last one."""
+        return self.sipvicious(source, ["svwar", "-m", method, "--maximumtime", 4, "-e", users, SERVER_V4], seconds)
 
     def svcrack(self, source, user="1001", passwords="1000-1400", seconds=15):
-        """Guesses a password; gives up if the server does not even challenge it."""
+        """Guesses a password; gives up if its very first request gets no challenge."""
         return self.sipvicious(source, ["svcrack", "-u", user, "--maximumtime", 4, "-r", passwords, SERVER_V4], seconds)
 
     def sipvicious(self, source, command, seconds):
