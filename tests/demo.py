@@ -102,7 +102,7 @@ class Demo:
             self.screen.say(f"   its own nftables table, inet sipward, {kind}s: {', '.join(names)}")
 
     def scanners(self):
-        self.screen.scene(3, "The same scanners again (SIPVicious as it comes)")
+        self.screen.scene(3, "The same scanners again: SIPVicious as it comes, which gives up where nobody answers")
         attacks = self.lab.attacks
         self.scanner("svmap", "198.18.1.66", "is there a SIP server?", attacks.svmap)
         found = self.scanner("svwar", "198.18.2.66", "which users are there?", lambda a: attacks.svwar(a, users="1080-1399"))

@@ -21,7 +21,7 @@ def main():
                     print(f"{build}: {line}")
             if test.get("status") in ("notrun", "disabled"):
                 reason = (output.strip().splitlines() or ["no reason given"])[-1]
-                print(f"{build}: {test.get('name')} was skipped: {reason}")
+                print(f"{build}: {test.get('name')} did not run: {reason}")
                 forbidden += not excused(output)
     if forbidden and os.environ.get("CI"):
         sys.exit(f"{forbidden} skipped tests, and CI allows none")

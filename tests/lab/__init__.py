@@ -9,13 +9,13 @@
 Everything in it is real: Kamailio with digest authentication, phones by SIPp, attackers by SIPVicious, nftables in the kernel.
 What each source sent, and how much of that reached the server's socket, the kernel counts at either end.
 """
-from .attackers import Attacks, register_request
+from .attackers import Attacks
 from .network import GATEWAY_V4, GATEWAY_V6, SERVER_V4, SERVER_V6, Network
 from .phones import Phones
 from .server import Kamailio
 from .sipward import Sipward
 
-__all__ = ["Attacks", "GATEWAY_V4", "GATEWAY_V6", "Kamailio", "Lab", "Network", "Phones", "SERVER_V4", "SERVER_V6", "Sipward", "register_request"]
+__all__ = ["GATEWAY_V4", "GATEWAY_V6", "Lab", "Network", "Phones", "SERVER_V4", "SERVER_V6", "Sipward"]
 
 
 class Lab(Network):
