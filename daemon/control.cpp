@@ -22,7 +22,7 @@ namespace {
 using namespace std::chrono_literals;
 using policy::BlockChange;
 
-constexpr auto kKernelGrace = 10s;        // the kernel drops an element by itself this much after we should have
+constexpr auto kKernelGrace = 10s; // the kernel drops an element by itself this much after we should have
 constexpr auto kRetry = 1s;
 constexpr auto kFuseAlertEvery = 60s;
 
@@ -215,7 +215,8 @@ void Control::enforce() {
 void Control::read_counters(policy::BlockList::Changes& changes) {
   for (auto& [kind, block, ending] : changes) {
     if (kind != BlockChange::Kind::Removed || block.dry_run) continue;
-    if (const auto element = nft_->read(block.subject); element && *element) block.packets_dropped = (*element)->packets;
+    if (const auto element = nft_->read(block.subject); element && *element)
+      block.packets_dropped = (*element)->packets;
   }
 }
 
