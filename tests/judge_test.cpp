@@ -189,12 +189,22 @@ TEST_CASE_METHOD(Story, "what is left of a cut datagram is judged by its parts, 
   REQUIRE(sip::parse(text).kind == sip::Kind::Malformed);
   CHECK(hears("198.51.100.20", text, true).why == Why::Clean);
   CHECK(hears("198.51.100.20", text, false).why == Why::Malformed);
-  for (int i = 0; i < 75; ++i) hears("198.51.100.20", text, true);
+  for (int i = 0; i < 74; ++i) hears("198.51.100.20", text, true); // the mangled one above was the second of 75
   CHECK(verdicts[Why::RegisterFlood] == 1);
   auto answered = test::answer(200, "OPTIONS");
   answered.replace(answered.find("Content-Length: 0"), 17, "Content-Length: 9000");
   CHECK(hears("198.51.100.20", answered, true).why == Why::Response);
   CHECK(hears("198.51.100.20", "\x01\x02\x03", true).why == Why::Malformed);
+}
+
+TEST_CASE_METHOD(Story, "a flood of mangled REGISTERs is a flood") {
+  auto text = test::request("REGISTER", kPhone);
+  text.erase(text.find("Via:"), text.find("\r\n", text.find("Via:")) + 2 - text.find("Via:"));
+  REQUIRE(sip::parse(text).kind == sip::Kind::Malformed);
+  for (int i = 0; i < 75; ++i) CHECK(hears("198.51.100.66", text).why == Why::Malformed);
+  CHECK(offences == 0);
+  CHECK(hears("198.51.100.66", text).why == Why::RegisterFlood);
+  CHECK(offences == 1);
 }
 
 TEST_CASE_METHOD(Story, "answers from outside try no users of ours") {
