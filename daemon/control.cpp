@@ -133,8 +133,8 @@ void Control::run() {
     read_signals();
     if (host_->changed()) follow_host();
     watch_ports();
+    collect(blocks_.expire(monotonic_now())); // before new offences: an offender may be back already
     dataplane_->drain([this](const policy::Offence& offence) { collect(blocks_.convict(offence)); });
-    collect(blocks_.expire(monotonic_now()));
     end_immunity();
     enforce();
     socket_->serve([this](std::string_view request) { return answer(request); });
@@ -262,6 +262,8 @@ void Control::mark_source(const policy::Block& block, bool blocked) {
   if (source == nullptr) return; // a window full of blocked sources; the kernel's set holds all the same
   const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();
   source->blocked_until_s.store(blocked ? static_cast<std::uint32_t>(until) : 0, std::memory_order_relaxed);
+  // A worker may have given the line to another source just now; that one is not blocked.
+  if (source->key.load(std::memory_order_acquire) != key) source->blocked_until_s.store(0, std::memory_order_relaxed);
 }
 
 void Control::stop() {
