@@ -6,10 +6,12 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
+#include <vector>
 
 #include "config/config.h"
 #include "config/units.h"
@@ -32,6 +34,12 @@ int refuse(const std::string& why, Exit code = kRefused) {
 
 // ---- the daemon and the files it reads
 
+// The keys that a file sets and this version does not act on yet.
+std::vector<std::string> not_in_force(const std::string& file) {
+  std::ifstream stream(file);
+  return config::not_in_force(std::string(std::istreambuf_iterator<char>(stream), {}));
+}
+
 int run(const std::string& file, bool dry_run) {
   auto settings = config::load(file);
   if (!settings) return refuse(to_string(settings.error()));
@@ -49,6 +57,8 @@ int run(const std::string& file, bool dry_run) {
   for (const int fatal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigdelset(&all, fatal);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 
+  if (const auto keys = not_in_force(file); !keys.empty())
+    spdlog::info("{} settings of {} are not in force in this version; `sipward check` names them", keys.size(), file);
   auto control = Control::start(std::move(*settings));
   if (!control) return refuse(control.error());
   (*control)->run();
@@ -59,6 +69,9 @@ int check(const std::string& file) {
   const auto settings = config::load(file);
   if (!settings) return refuse(to_string(settings.error()));
   std::cout << config::describe(*settings);
+  std::string names;
+  for (const auto& key : not_in_force(file)) names += (names.empty() ? "" : ", ") + key;
+  if (!names.empty()) std::cout << "# set in " << file << ", but not in force in this version: " << names << "\n";
   return kDone;
 }
 
