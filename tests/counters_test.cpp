@@ -46,7 +46,8 @@ TEST_CASE("what is published is what is read") {
 TEST_CASE("every snapshot is one moment's: the algebra holds in it, and time goes forward") {
   PublishedCounters published;
   std::atomic<bool> done = false;
-  std::array<std::uint64_t, 2> snapshots{}, wrong{};
+  std::array<std::atomic<std::uint64_t>, 2> snapshots{}; // on a busy machine a reader may be late: it is waited for
+  std::array<std::uint64_t, 2> wrong{};
   std::vector<std::thread> readers;
   for (std::size_t reader = 0; reader < 2; ++reader)
     readers.emplace_back([&, reader] {
@@ -60,7 +61,7 @@ TEST_CASE("every snapshot is one moment's: the algebra holds in it, and time goe
     });
   Counters counters;
   std::mt19937 random(1);
-  for (int burst = 0; burst < 20'000; ++burst) {
+  for (int burst = 0; burst < 20'000 || snapshots[0] < 100 || snapshots[1] < 100; ++burst) {
     for (unsigned n = random() % 32; n > 0; --n) {
       counters.count({static_cast<policy::Why>(random() % policy::kWhys), random() % 2 == 0});
       counters.octets += 100;
@@ -70,10 +71,7 @@ TEST_CASE("every snapshot is one moment's: the algebra holds in it, and time goe
   }
   done = true;
   for (auto& reader : readers) reader.join();
-  for (std::size_t reader = 0; reader < 2; ++reader) {
-    CHECK(snapshots[reader] > 0);
-    CHECK(wrong[reader] == 0);
-  }
+  for (const auto count : wrong) CHECK(count == 0);
   CHECK(std::bit_cast<CounterWords>(published.read()) == std::bit_cast<CounterWords>(counters));
 }
 
