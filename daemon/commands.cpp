@@ -71,7 +71,8 @@ int check(const std::string& file) {
   std::cout << config::describe(*settings);
   std::string names;
   for (const auto& key : not_in_force(file)) names += (names.empty() ? "" : ", ") + key;
-  if (!names.empty()) std::cout << "# set in " << file << ", but not in force in this version: " << names << "\n";
+  if (!names.empty())
+    std::cerr << "sipward: set in " << file << ", but not in force in this version: " << names << "\n";
   return kDone;
 }
 

@@ -2,6 +2,7 @@
 #include "dataplane/counters.h"
 
 #include <catch2/catch.hpp>
+#include <atomic>
 #include <numeric>
 #include <random>
 #include <thread>
