@@ -309,6 +309,19 @@ void check_ladder(const Settings& s, std::vector<Violation>& found) {
     found.push_back({{"block.ladder"}, "a ladder climbs: no step may be shorter than the one before it"});
 }
 
+// One of them would overwrite, or even remove, the other.
+void check_files(const Settings& s, std::vector<Violation>& found) {
+  const std::pair<std::string_view, const std::filesystem::path&> files[] = {{"log.file", s.log.file},
+                                                                             {"state.path", s.state.path},
+                                                                             {"control.socket", s.control.socket},
+                                                                             {"shadow", s.shadow}};
+  for (std::size_t i = 0; i < std::size(files); ++i)
+    for (std::size_t k = 0; k < i; ++k)
+      if (files[i].second == files[k].second)
+        found.push_back({{std::string(files[i].first), std::string(files[k].first)},
+                         "is the same file as " + std::string(files[k].first)});
+}
+
 } // namespace
 
 const std::vector<Key>& keys() {
@@ -339,6 +352,7 @@ std::vector<Violation> violations(const Settings& settings) {
   check_drain(settings, found);
   check_prefixes(settings, found);
   check_ladder(settings, found);
+  check_files(settings, found);
   return found;
 }
 

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -16,6 +17,7 @@
 #include "config/config.h"
 #include "config/units.h"
 #include "daemon/control.h"
+#include "daemon/nft.h"
 #include "daemon/replay.h"
 #include "daemon/version.h"
 
@@ -72,21 +74,25 @@ int check(const std::string& file) {
   std::string names;
   for (const auto& key : not_in_force(file)) names += (names.empty() ? "" : ", ") + key;
   if (!names.empty())
-    std::cerr << "sipward: set in " << file << ", but not in force in this version: " << names << "\n";
+    std::cerr << "sipward: set in " << word(file) << ", but not in force in this version: " << names << "\n";
   return kDone;
 }
 
 // ---- questions to a running daemon
 
+int nobody_there(const std::string& sentence) { return refuse(sentence, kNobodyThere); }
+
 struct Asker {
   std::string socket = kSocket;
   bool json = false;
 
-  // Sends a request; on success prints what the daemon answered, as JSON or through `tell`.
+  // Sends a request; on success prints what the daemon answered, as JSON or through `tell`. `otherwise` is what can be
+  // done without a daemon; it is given the sentence that says that there is none.
+  using Otherwise = std::function<int(const std::string& nobody)>;
   template<typename Tell>
-  int operator()(const Json& request, Tell tell) const {
+  int operator()(const Json& request, Tell tell, const Otherwise& otherwise = nobody_there) const {
     const auto line = ask(socket, request.dump(-1, ' ', false, Json::error_handler_t::replace));
-    if (!line) return refuse(line.error().message, line.error().nobody_there ? kNobodyThere : kRefused);
+    if (!line) return line.error().nobody_there ? otherwise(line.error().message) : refuse(line.error().message);
     const Json answer = Json::parse(*line, nullptr, false);
     if (answer.is_discarded()) return refuse("the daemon's answer is not JSON");
     if (!answer.value("ok", false)) return refuse(answer.value("error", "the daemon refused"));
@@ -126,13 +132,55 @@ void tell_blocks(const Json& blocks) {
   Table table({{"SUBJECT"}, {"REASON"}, {"SINCE"}, {"UNTIL"}, {"DROPPED", Align::Right}, {"WHAT"}});
   for (const auto& block : blocks) {
     const auto& evidence = block["evidence"];
-    std::string what = evidence.value("note", "");
+    std::string what = evidence.contains("note") ? in_quotes(evidence.value("note", "")) : "";
     if (const auto agent = evidence.value("user_agent", ""); what.empty() && !agent.empty()) what = in_quotes(agent);
     if (block.value("action", "") == "would_block") what += " (would block)";
     table.add({block.value("subject", ""), block.value("reason", ""), block.value("since", ""),
                block.value("until", ""), std::to_string(block.value("packets_dropped", std::uint64_t{0})), what});
   }
   std::cout << table.text();
+}
+
+// ---- what must work when no daemon answers: the kernel's table is still there, and a customer still waits
+
+// Runs `act` on the table that an earlier daemon left; without one there is nothing to do but to say so.
+template<typename Act>
+int without_daemon(const Asker& asker, const std::string& nobody, const std::string& done, Act act) {
+  auto table = nft::Nft::open();
+  const auto there = table ? table->installed() : std::unexpected(table.error());
+  if (!there || !*there) return nobody_there(nobody);
+  const auto acted = act(*table);
+  if (!acted) return refuse(acted.error().message);
+  if (asker.json)
+    std::cout << Json{{"daemon", false}, {"done", done}}.dump(2) << "\n";
+  else
+    std::cout << done << " (in nftables; no daemon is running)\n";
+  return kDone;
+}
+
+int flush_without_daemon(const Asker& asker, const std::string& nobody) {
+  return without_daemon(asker, nobody, "every block lifted", [](nft::Nft& table) { return table.flush_elements(); });
+}
+
+int unblock_without_daemon(const Asker& asker, const std::string& text, const std::string& nobody) {
+  const auto prefix = policy::Prefix::parse(text);
+  if (!prefix) return refuse("not an address or prefix: " + text);
+  return without_daemon(asker, nobody, to_string(*prefix) + " is not blocked any more",
+                        [&](nft::Nft& table) -> std::expected<void, nft::Error> {
+                          // The daemon's settings are not at hand, so prefixes are read by their usual lengths; their
+                          // first address is what counts.
+                          auto elements = table.read_all();
+                          if (!elements) return std::unexpected(elements.error());
+                          std::vector<nft::Change> changes;
+                          for (const auto& element : *elements)
+                            if (prefix->holds(element.subject.prefix) ||
+                                (prefix->is_host() && element.subject.kind == policy::SubjectKind::Host &&
+                                 element.subject.prefix.holds(prefix->base)))
+                              changes.push_back({nft::Change::Kind::Delete, element.subject, {}});
+                          if (changes.empty())
+                            return std::unexpected(nft::Error{ENOENT, to_string(*prefix) + " is not blocked"});
+                          return table.commit(changes);
+                        });
 }
 
 std::int64_t seconds(const std::string& text) { return config::parse_duration(text)->count(); }
@@ -232,15 +280,19 @@ int command_line(int argc, char** argv) {
       ->check(duration_fault)
       ->capture_default_str();
   unblock_command->callback([&] {
-    code = asker({{"command", "unblock"}, {"subject", subject}, {"immune_s", seconds(immune)}}, [&](const Json& done) {
-      std::cout << done.value("subject", "") << " is not blocked any more"
-                << (done.value("immune_s", 0) > 0 ? ", and will not be for " + immune : "") << "\n";
-    });
+    code = asker(
+        {{"command", "unblock"}, {"subject", subject}, {"immune_s", seconds(immune)}},
+        [&](const Json& done) {
+          std::cout << done.value("subject", "") << " is not blocked any more"
+                    << (done.value("immune_s", 0) > 0 ? ", and will not be for " + immune : "") << "\n";
+        },
+        [&](const std::string& nobody) { return unblock_without_daemon(asker, subject, nobody); });
   });
 
   asks(app.add_subcommand("flush", "Lift every block."))->callback([&] {
-    code = asker({{"command", "flush"}},
-                 [](const Json& done) { std::cout << done.value("flushed", 0) << " blocks lifted\n"; });
+    code = asker(
+        {{"command", "flush"}}, [](const Json& done) { std::cout << done.value("flushed", 0) << " blocks lifted\n"; },
+        [&](const std::string& nobody) { return flush_without_daemon(asker, nobody); });
   });
 
   app.add_subcommand("version", "Print the version.")->callback([] { std::cout << "sipward " << kVersion << "\n"; });
@@ -249,8 +301,11 @@ int command_line(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kUsage; // help and version are not errors
+  } catch (const std::bad_alloc&) {
+    return refuse("not enough memory (sources.capacity takes 64 octets for each source)");
   }
-  return code;
+  std::cout.flush();
+  return std::cout ? code : refuse("cannot write the answer to standard output");
 }
 
 } // namespace sipward::daemon

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "daemon/control.h"
 
+#include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <cstring>
 
 #include "config/rules.h"
+#include "daemon/folders.h"
 
 namespace sipward::daemon {
 namespace {
@@ -25,26 +27,30 @@ using policy::BlockChange;
 constexpr auto kKernelGrace = 10s; // the kernel drops an element by itself this much after we should have
 constexpr auto kRetry = 1s;
 constexpr auto kFuseAlertEvery = 60s;
+constexpr auto kFactsEvery = 1s;
+constexpr auto kClockStep = 100ms; // less is the clocks' own unsteadiness
 
-// One sipward in a network namespace: abstract socket names belong to the namespace. The error names the other one.
+// One sipward in a network namespace, held by a locked file that carries the namespace's number. The error names the
+// other one.
 std::expected<int, std::string> claim_namespace() {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  constexpr std::string_view kName = "sipward";
-  std::copy(kName.begin(), kName.end(), address.sun_path + 1);
-  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + kName.size());
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 && listen(fd, 1) == 0) return fd;
-  std::string who;
-  ucred peer{};
-  socklen_t peer_size = sizeof peer;
-  const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (connect(probe, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
-      getsockopt(probe, SOL_SOCKET, SO_PEERCRED, &peer, &peer_size) == 0)
-    who = " (process " + std::to_string(peer.pid) + ")";
-  close(probe);
+  struct stat space {};
+  if (stat("/proc/self/ns/net", &space) != 0)
+    return std::unexpected(std::string("/proc/self/ns/net: ") + std::strerror(errno));
+  const std::filesystem::path path = "/run/sipward/netns-" + std::to_string(space.st_ino) + ".lock";
+  if (const auto made = make_folder_for(path); !made) return std::unexpected(made.error() + "; sipward runs as root");
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return std::unexpected(path.string() + ": " + std::strerror(errno) + "; sipward runs as root");
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    const std::string pid = std::to_string(getpid()) + "\n";
+    if (ftruncate(fd, 0) == 0) [[maybe_unused]]
+      const auto written = write(fd, pid.data(), pid.size());
+    return fd;
+  }
+  std::array<char, 32> pid{};
+  const auto size = read(fd, pid.data(), pid.size());
   close(fd);
-  return std::unexpected("another sipward already runs in this network namespace" + who + "; stop it first");
+  const std::string who(pid.data(), size > 1 ? static_cast<std::size_t>(size - 1) : 0);
+  return std::unexpected("another sipward already runs in this network namespace (process " + who + "); stop it first");
 }
 
 // The time that an element is to live in the kernel: a little more than the block, so that its counter can still be
@@ -99,7 +105,7 @@ std::expected<void, std::string> Control::open() {
   socket_.emplace(std::move(*socket));
   if (!warning.empty()) spdlog::warn("{}", warning);
 
-  blocks_.set_never_blocked(never_blocked());
+  blocks_.set_never_blocked(never_blocked({}));
   auto rules = make_rules();
   const bool nobody_protected = rules->servers.empty();
   auto dataplane = dataplane::Dataplane::start(dataplane::options(settings_), std::move(rules),
@@ -131,7 +137,8 @@ void Control::run() {
   while (!stopping_) {
     wait();
     read_signals();
-    if (host_->changed()) follow_host();
+    follow_clock();
+    follow_host();
     watch_ports();
     collect(blocks_.expire(monotonic_now())); // before new offences: an offender may be back already
     dataplane_->drain([this](const policy::Offence& offence) { collect(blocks_.convict(offence)); });
@@ -164,7 +171,20 @@ void Control::read_signals() {
   }
 }
 
+// The wall clock may be set after we started; blocks are timed by the other one.
+void Control::follow_clock() {
+  const auto now = WallClock::now();
+  if (std::chrono::abs(now.offset - clock_.offset) > kClockStep) clock_ = now;
+}
+
+// Asks the kernel for addresses and routes when it says that they changed, at most once a second: a routing daemon at
+// work changes thousands.
 void Control::follow_host() {
+  host_changed_ |= host_->changed();
+  const auto at = monotonic_now();
+  if (!host_changed_ || at < next_facts_) return;
+  host_changed_ = false;
+  next_facts_ = at + kFactsEvery;
   auto facts = host_->facts();
   if (!facts) {
     spdlog::error("{}; going on with what was known before", facts.error());
@@ -207,8 +227,10 @@ void Control::enforce() {
     if (enforced) mark_source(change.block, change.kind == BlockChange::Kind::Added);
     log_->write(change, change.kind == BlockChange::Kind::Added ? change.block.since : now, clock_);
   }
-  if (blocks_.prefixes() != published_prefixes_) dataplane_->publish(make_rules());
-  published_prefixes_ = blocks_.prefixes();
+  const auto is_prefix = [](const BlockChange& change) {
+    return change.block.subject.kind == policy::SubjectKind::Prefix;
+  };
+  if (std::ranges::any_of(changes, is_prefix)) dataplane_->publish(make_rules());
 }
 
 // Blocks that end take their kernel counter with them: the log's closing line says what they dropped.
@@ -240,9 +262,9 @@ bool Control::resynchronise() {
   std::vector<nft::Change> elements;
   for (const auto& [subject, block] : blocks_)
     if (!block.dry_run) elements.push_back({nft::Change::Kind::Add, subject, kernel_timeout(block, now)});
-  const auto installed = nft_->install(layout(), never_blocked(), elements);
+  const auto installed = nft_->install(layout(), let_through(), elements);
   if (!installed) {
-    spdlog::error("nftables: {}", installed.error().message);
+    spdlog::error("{}", installed.error().message);
     if (in_sync_) log_->alert("nft_out_of_sync what=" + in_quotes(installed.error().message), now, clock_);
     retry_at_ = now + kRetry;
   } else {
@@ -270,7 +292,9 @@ void Control::stop() {
   sd_notify(0, "STOPPING=1");
   dataplane_->stop();
   dataplane_->drain([this](const policy::Offence& offence) { collect(blocks_.convict(offence)); });
+  if (settings_.nftables.on_stop == config::OnStop::Remove) collect(blocks_.flush(policy::Ending::Stopped));
   enforce();
+  if (blocks_.size() > 0) log_->alert("stopped blocks_left=" + std::to_string(blocks_.size()), monotonic_now(), clock_);
   log_->summarise(monotonic_now() + 1s, clock_);
   if (settings_.nftables.on_stop == config::OnStop::Remove) {
     if (const auto removed = nft_->remove(); !removed)
@@ -282,22 +306,40 @@ void Control::stop() {
   }
 }
 
-policy::PrefixSet Control::never_blocked() const {
+policy::PrefixSet Control::never_blocked(std::span<const policy::Prefix> more) const {
   auto prefixes = facts_.never_blocked();
   prefixes.insert(prefixes.end(), settings_.allow.begin(), settings_.allow.end());
   for (const auto& server : settings_.sip.servers) prefixes.push_back(policy::Prefix::host(server));
-  for (const auto& [prefix, until] : immune_) prefixes.push_back(prefix);
+  prefixes.insert(prefixes.end(), more.begin(), more.end());
   return policy::PrefixSet(prefixes);
 }
 
+// What the kernel lets through before it looks at any block: the never-blocked, and immune hosts, whose prefix may
+// stand blocked. Not immune prefixes: in those a host that was blocked by itself stays blocked.
+policy::PrefixSet Control::let_through() const {
+  std::vector<policy::Prefix> hosts;
+  for (const auto& [prefix, until] : immune_)
+    if (prefix == blocks_.host_subject(prefix.base).prefix) hosts.push_back(prefix);
+  return never_blocked(hosts);
+}
+
 void Control::refresh_never_blocked() {
-  const auto never = never_blocked();
-  collect(blocks_.set_never_blocked(never));
-  if (const auto replaced = nft_->replace_allowed(never); !replaced) {
-    spdlog::warn("nftables: {}; making the table anew", replaced.error().message);
+  collect(blocks_.set_never_blocked(never_blocked({})));
+  if (const auto replaced = nft_->replace_allowed(let_through()); !replaced) {
+    spdlog::warn("{}; making the table anew", replaced.error().message);
     resynchronise();
   }
   dataplane_->publish(make_rules());
+}
+
+void Control::make_immune(const policy::Prefix& prefix, std::chrono::seconds length) {
+  immune_[prefix] = monotonic_now() + length;
+  refresh_never_blocked();
+}
+
+void Control::end_immunity(const policy::Prefix& within) {
+  if (std::erase_if(immune_, [&](const auto& entry) { return entry.first.overlaps(within); }) > 0)
+    refresh_never_blocked();
 }
 
 void Control::end_immunity() {
@@ -313,7 +355,9 @@ std::unique_ptr<const policy::Rules> Control::make_rules() const {
         rules->servers.insert(rules->servers.end(), found->second.begin(), found->second.end());
     std::ranges::sort(rules->servers);
   }
-  rules->never_blocked = never_blocked();
+  std::vector<policy::Prefix> immune;
+  for (const auto& [prefix, until] : immune_) immune.push_back(prefix);
+  rules->never_blocked = never_blocked(immune);
   rules->blocked = blocks_.prefixes();
   return rules;
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,7 @@ private:
 
   void wait();
   void read_signals();
+  void follow_clock();
   void follow_host();
   void watch_ports();
   void collect(policy::BlockList::Changes changes);
@@ -50,9 +52,12 @@ private:
   void mark_source(const policy::Block& block, bool blocked);
   void stop();
 
-  policy::PrefixSet never_blocked() const;
+  policy::PrefixSet never_blocked(std::span<const policy::Prefix> more) const;
+  policy::PrefixSet let_through() const;
   void refresh_never_blocked();
-  void end_immunity();
+  void make_immune(const policy::Prefix& prefix, std::chrono::seconds length);
+  void end_immunity(const policy::Prefix& within); // by hand
+  void end_immunity();                             // of those whose time is up
   std::unique_ptr<const policy::Rules> make_rules() const;
   nft::Layout layout() const;
 
@@ -66,17 +71,18 @@ private:
   policy::Time started_;
 
   HostFacts facts_;
+  bool host_changed_ = false; // since facts_ were read
+  policy::Time next_facts_;
   std::map<policy::Prefix, policy::Time> immune_; // after an unblock by hand: not to be blocked again until then
   policy::BlockList::Changes pending_;            // decided, not yet enforced and logged
-  std::vector<policy::Prefix> published_prefixes_;
-  bool in_sync_ = false; // does the kernel hold what the block list says?
+  bool in_sync_ = false;                          // does the kernel hold what the block list says?
   policy::Time retry_at_;
   std::uint64_t withheld_seen_ = 0; // prefix blocks held back by the fuse, as told in the log
   policy::Time next_fuse_alert_;
   std::string gone_port_; // an interface that was deleted, as told in the log
   bool stopping_ = false;
 
-  int instance_ = -1; // the abstract socket that only one sipward can hold in a network namespace
+  int instance_ = -1; // the locked file that only one sipward can hold in a network namespace
   int signals_ = -1;
   int epoll_ = -1;
   std::optional<Host> host_;

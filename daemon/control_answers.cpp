@@ -65,6 +65,9 @@ private:
     const auto lost = dataplane.lost();
     const auto occupancy = dataplane.sources().occupancy();
     const auto& settings = control_.settings_;
+    Json immune = Json::array();
+    for (const auto& [prefix, until] : control_.immune_)
+      immune.push_back({{"subject", to_string(prefix)}, {"until", rfc3339(control_.clock_.at(until))}});
     const auto table = control_.nft_->installed();
     const bool there = table && *table;
     Json verdicts = Json::object();
@@ -88,6 +91,7 @@ private:
         {"source_table",
          {{"capacity", dataplane.sources().capacity()}, {"evicted", occupancy.evicted}, {"pinned", occupancy.pinned}}},
         {"blocks", control_.blocks_.size()},
+        {"immune", std::move(immune)},
         {"displaced", control_.blocks_.displaced()},
         {"prefixes_withheld", control_.blocks_.withheld()},
         {"nft", {{"in_sync", control_.in_sync_ && there}, {"table", there}}},
@@ -114,11 +118,11 @@ private:
     const auto length = request.value("for_s", std::int64_t{3600});
     if (length < 1 || length > kLongestBlockS)
       return std::unexpected(Refused{"a block lasts from one second to one year"});
-    if (control_.immune_.erase(*prefix) > 0) control_.refresh_never_blocked(); // the operator thinks better of it
     auto changes =
         control_.blocks_.block(*prefix, std::chrono::seconds(length), request.value("reason", ""), monotonic_now());
     if (!changes) return std::unexpected(Refused{changes.error()});
     const auto subject = changes->back().block.subject;
+    control_.end_immunity(subject.prefix); // the operator thinks better of it
     control_.collect(std::move(*changes));
     control_.enforce();
     if (!control_.in_sync_)
@@ -140,10 +144,9 @@ private:
                                        " is: unblock that, or give --immune"});
     }
     if (changes) control_.collect(std::move(*changes));
-    if (immunity > 0) {
-      control_.immune_[*prefix] = monotonic_now() + std::chrono::seconds(immunity);
-      control_.refresh_never_blocked();
-    }
+    // Of an IPv6 host its whole source: that is what would be blocked again.
+    const auto spared = prefix->is_host() ? control_.blocks_.host_subject(prefix->base).prefix : *prefix;
+    if (immunity > 0) control_.make_immune(spared, std::chrono::seconds(immunity));
     control_.enforce();
     return Json{{"subject", to_string(*prefix)}, {"immune_s", immunity}};
   }

@@ -58,7 +58,12 @@ std::expected<ControlSocket, std::string> ControlSocket::listen(const std::files
   sockaddr_un address{};
   if (!address_of(path, address)) return std::unexpected("control.socket: the path is too long: " + path.string());
   if (somebody_listens(address)) return std::unexpected("control.socket: another program listens on " + path.string());
-  unlink(path.c_str()); // left over from a run that was killed
+  struct stat there {};
+  if (lstat(path.c_str(), &there) == 0) {
+    if (!S_ISSOCK(there.st_mode))
+      return std::unexpected("control.socket: " + path.string() + " exists and is no socket");
+    unlink(path.c_str()); // left over from a run that was killed
+  }
 
   ControlSocket control;
   control.path_ = path;
@@ -77,7 +82,7 @@ std::expected<ControlSocket, std::string> ControlSocket::listen(const std::files
 
 ControlSocket::ControlSocket(ControlSocket&& other) noexcept
     : path_(std::exchange(other.path_, {})), listener_(std::exchange(other.listener_, -1)),
-      epoll_(std::exchange(other.epoll_, -1)), clients_(std::exchange(other.clients_, {})) {}
+      epoll_(std::exchange(other.epoll_, -1)), heard_(other.heard_), clients_(std::exchange(other.clients_, {})) {}
 
 ControlSocket::~ControlSocket() {
   for (const auto& [fd, client] : clients_) close(fd);
@@ -102,16 +107,28 @@ void ControlSocket::accept_all() {
   for (;;) {
     const int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) return;
+    if (clients_.size() >= kMaxControlClients) turn_out_the_idlest();
     if (clients_.size() >= kMaxControlClients) {
       static constexpr std::string_view kFull = "{\"ok\":false,\"error\":\"too many clients at once\"}\n";
       [[maybe_unused]] const auto sent = send(fd, kFull.data(), kFull.size(), MSG_NOSIGNAL);
       close(fd);
       continue;
     }
-    clients_.emplace(fd, Client{});
+    clients_.emplace(fd, Client{}).first->second.last_heard = ++heard_;
     epoll_event event{EPOLLIN, {.fd = fd}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
   }
+}
+
+// Makes room for a newcomer: whoever has been silent longest, and waits for nothing, goes.
+void ControlSocket::turn_out_the_idlest() {
+  auto idlest = clients_.end();
+  for (auto at = clients_.begin(); at != clients_.end(); ++at)
+    if (at->second.out.empty() && (idlest == clients_.end() || at->second.last_heard < idlest->second.last_heard))
+      idlest = at;
+  if (idlest == clients_.end()) return;
+  close(idlest->first);
+  clients_.erase(idlest);
 }
 
 void ControlSocket::watch(int fd, const Client& client) const {
@@ -122,6 +139,7 @@ void ControlSocket::watch(int fd, const Client& client) const {
 
 void ControlSocket::serve_client(int fd, Client& client, const Answer& answer) {
   bool gone = false;
+  client.last_heard = ++heard_;
   if (client.out.empty()) {
     std::array<char, 16384> buffer{};
     const auto got = recv(fd, buffer.data(), buffer.size(), 0);
@@ -177,13 +195,13 @@ std::expected<std::string, ControlFailure> ask(const std::filesystem::path& path
     return fail(true, "no sipward daemon answers at " + path.string() + ": " + std::strerror(errno));
   }
   const std::string line = request + "\n";
-  if (send(fd, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size()))
-    return fail(true, reason(path, "cannot write to"));
+  // A daemon that turns us away says why, even if it no longer reads.
+  [[maybe_unused]] const auto sent = send(fd, line.data(), line.size(), MSG_NOSIGNAL);
   std::string reply;
   std::array<char, 16384> buffer{};
   while (!reply.ends_with('\n')) {
     const auto got = recv(fd, buffer.data(), buffer.size(), 0);
-    if (got <= 0) return fail(true, "the daemon at " + path.string() + " gave no answer");
+    if (got <= 0) return fail(false, "the daemon at " + path.string() + " gave no answer");
     reply.append(buffer.data(), static_cast<std::size_t>(got));
   }
   close(fd);

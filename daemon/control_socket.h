@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <expected>
 #include <filesystem>
 #include <functional>
@@ -13,7 +14,7 @@
 namespace sipward::daemon {
 
 inline constexpr std::size_t kMaxControlLine = 64 * 1024; // a longer request ends the connection
-inline constexpr std::size_t kMaxControlClients = 16;     // one more is told so and turned away
+inline constexpr std::size_t kMaxControlClients = 16;     // for one more, the one idle longest has to go
 
 // The daemon's end. Control thread only. It never waits for a client: a slow one keeps its own buffer full and nobody
 // else.
@@ -35,16 +36,19 @@ public:
 private:
   struct Client {
     std::string in, out;
-    bool leaving = false; // gone once `out` is sent
+    bool leaving = false;         // gone once `out` is sent
+    std::uint64_t last_heard = 0; // counts what was heard of anybody
   };
   ControlSocket() = default;
   void accept_all();
+  void turn_out_the_idlest();
   void serve_client(int fd, Client& client, const Answer& answer);
   void watch(int fd, const Client& client) const;
 
   std::filesystem::path path_;
   int listener_ = -1;
   int epoll_ = -1;
+  std::uint64_t heard_ = 0;
   std::map<int, Client> clients_;
 };
 

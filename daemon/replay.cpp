@@ -160,7 +160,7 @@ void Replay::note(const policy::Block& block) {
 }
 
 void Replay::mark_source(const policy::Block& block, bool blocked, const policy::Now& now) {
-  if (block.subject.kind != policy::SubjectKind::Host) return; // prefixes are in the rules
+  if (block.subject.kind != policy::SubjectKind::Host || block.dry_run) return; // prefixes are in the rules
   const auto key = policy::source_key(block.subject.prefix.base, rules_.ipv6_prefix);
   policy::Source* source = blocked ? table_.find_or_insert(key, now) : table_.find(key);
   if (source == nullptr) return;

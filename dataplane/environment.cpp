@@ -91,7 +91,8 @@ std::expected<std::unique_ptr<Environment>, std::string> Environment::start(cons
   std::vector<char*> argv;
   for (auto& arg : args) argv.push_back(arg.data());
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
-    return std::unexpected(std::string("DPDK does not start: ") + rte_strerror(rte_errno) + environment->words());
+    return std::unexpected(std::string("DPDK does not start: ") + rte_strerror(rte_errno) + environment->words() +
+                           "; it needs memory.size of free memory that it may lock (CAP_IPC_LOCK, or LimitMEMLOCK)");
   return environment;
 }
 

@@ -59,6 +59,9 @@ struct Link {
   bool promiscuous;
 };
 std::expected<Link, std::string> look_at(const std::string& interface) {
+  if (interface.find(':') != interface.npos && if_nametoindex(interface.c_str()) == 0)
+    return std::unexpected("ports.outside: " + interface +
+                           ": PCI addresses and tap: are not in force in this version; name an interface");
   if (interface.size() >= IFNAMSIZ || if_nametoindex(interface.c_str()) == 0)
     return std::unexpected("ports.outside: there is no interface " + interface +
                            " here (there are: " + interfaces_here() + ")");
@@ -140,7 +143,10 @@ std::expected<void, std::string> Port::configure(std::uint16_t frame_octets) {
   const auto failed = [this](const char* what) { return std::unexpected("cannot " + std::string(what) + " " + name_); };
   pool_.reset(rte_pktmbuf_pool_create(("mbufs" + std::to_string(id_)).c_str(), kMbufs - 1, 256, 0,
                                       static_cast<std::uint16_t>(frame_octets + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY));
-  if (!pool_) return failed("get packet memory (memory.size is too small) for");
+  if (!pool_)
+    return failed(("get " + std::to_string((std::size_t{kMbufs} * (frame_octets + 512u)) >> 20) +
+                   " MiB for packets (memory.size is too small) of")
+                      .c_str());
   const rte_eth_conf conf{};
   if (rte_eth_dev_configure(id_, 1, 1, &conf) != 0) return failed("configure");
   if (rte_eth_rx_queue_setup(id_, 0, 1024, kAnySocket, nullptr, pool_.get()) != 0)

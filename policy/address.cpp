@@ -111,13 +111,20 @@ PrefixSet::PrefixSet(std::span<const Prefix> prefixes) {
 
 bool PrefixSet::holds(const Address& address) const noexcept { return overlaps(Prefix::host(address)); }
 
+// The last range that begins at or before the address, or nullptr.
+const PrefixSet::Range* PrefixSet::before(const Address& address) const noexcept {
+  const auto after = std::ranges::upper_bound(ranges_, address, {}, &Range::first);
+  return after == ranges_.begin() || std::prev(after)->first.family != address.family ? nullptr : &*std::prev(after);
+}
+
 bool PrefixSet::overlaps(const Prefix& prefix) const noexcept {
-  const Address last = prefix.last();
-  // The last range that begins at or before the prefix's end is the only one that can reach into it.
-  auto after = std::ranges::upper_bound(ranges_, last, {}, &Range::first);
-  if (after == ranges_.begin()) return false;
-  const auto& range = *std::prev(after);
-  return range.first.family == prefix.base.family && range.last >= prefix.base;
+  const Range* range = before(prefix.last()); // the only one that can reach into the prefix
+  return range != nullptr && range->last >= prefix.base;
+}
+
+bool PrefixSet::covers(const Prefix& prefix) const noexcept {
+  const Range* range = before(prefix.base); // ranges neither overlap nor touch: one holds it all, or none
+  return range != nullptr && range->last >= prefix.last();
 }
 
 } // namespace sipward::policy

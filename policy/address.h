@@ -66,11 +66,13 @@ public:
   explicit PrefixSet(std::span<const Prefix> prefixes);
 
   bool holds(const Address& address) const noexcept;
-  bool overlaps(const Prefix& prefix) const noexcept;
+  bool overlaps(const Prefix& prefix) const noexcept;                // any of its addresses
+  bool covers(const Prefix& prefix) const noexcept;                  // all of them
   std::span<const Range> ranges() const noexcept { return ranges_; } // IPv4 before IPv6, each ascending
   friend bool operator==(const PrefixSet&, const PrefixSet&) = default;
 
 private:
+  const Range* before(const Address& address) const noexcept;
   std::vector<Range> ranges_;
 };
 

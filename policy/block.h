@@ -74,6 +74,7 @@ struct Offence {
   std::uint16_t source_port = 0;
   Reason reason = Reason::Scanner;
   bool proven = false;
+  bool log_only = false;            // the rule that was broken says so: nobody is blocked for it
   std::uint32_t packets_before = 0; // this source's packets, up to and with the convicting one
   Time at;
   Evidence evidence;

@@ -12,6 +12,7 @@ std::string_view to_string(Ending ending) noexcept {
   case Ending::Flushed: return "flushed";
   case Ending::Displaced: return "displaced";
   case Ending::NeverBlocked: return "never_blocked";
+  case Ending::Stopped: return "stopped";
   }
   return "unknown";
 }
@@ -29,7 +30,7 @@ BlockList::Changes BlockList::set_never_blocked(PrefixSet never) {
   Changes changes;
   for (auto at = blocks_.begin(); at != blocks_.end();) {
     const auto next = std::next(at);
-    if (at->first.kind == SubjectKind::Host && never_.overlaps(at->first.prefix))
+    if (at->first.kind == SubjectKind::Host && never_.covers(at->first.prefix))
       remove(at, Ending::NeverBlocked, changes);
     at = next;
   }
@@ -41,8 +42,13 @@ BlockList::Changes BlockList::convict(const Offence& offence) {
   const Subject host = host_subject(offence.source);
   // Unproven evidence neither renews a block nor climbs the ladder (UDP sources can be forged): a blocked host stays as
   // it is.
-  if (blocks_.contains(host) || never_.overlaps(host.prefix)) return changes;
+  // An IPv6 host is a whole /64: never-blocked addresses in it are let through before it is looked at.
+  const auto standing = blocks_.find(host);
+  const bool only_noted =
+      standing != blocks_.end() && standing->second.dry_run && !offence.log_only && !options_.dry_run;
+  if ((standing != blocks_.end() && !only_noted) || never_.holds(offence.source)) return changes;
   Block block;
+  block.dry_run = offence.log_only;
   block.subject = host;
   block.reason = offence.reason;
   block.since = offence.at;
@@ -51,7 +57,7 @@ BlockList::Changes BlockList::convict(const Offence& offence) {
   block.packets_before = offence.packets_before;
   block.evidence = offence.evidence;
   add(std::move(block), changes);
-  count_in_prefix(offence, host, changes);
+  if (!offence.log_only) count_in_prefix(offence, host, changes);
   return changes;
 }
 
@@ -137,9 +143,9 @@ std::expected<BlockList::Changes, std::string> BlockList::unblock(const Prefix& 
   return changes;
 }
 
-BlockList::Changes BlockList::flush() {
+BlockList::Changes BlockList::flush(Ending ending) {
   Changes changes;
-  while (!blocks_.empty()) remove(blocks_.begin(), Ending::Flushed, changes);
+  while (!blocks_.empty()) remove(blocks_.begin(), ending, changes);
   neighbours_.clear();
   return changes;
 }
@@ -169,7 +175,7 @@ std::vector<Prefix> BlockList::prefixes() const {
 }
 
 void BlockList::add(Block block, Changes& changes) {
-  block.dry_run = options_.dry_run;
+  block.dry_run |= options_.dry_run;
   if (const auto at = blocks_.find(block.subject);
       at != blocks_.end()) { // by hand over an older one: the newer word counts
     by_end_.erase({at->second.until, at->first});

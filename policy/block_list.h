@@ -19,7 +19,7 @@
 namespace sipward::policy {
 
 // Why a block ended.
-enum class Ending : std::uint8_t { Expired, Unblocked, Flushed, Displaced, NeverBlocked };
+enum class Ending : std::uint8_t { Expired, Unblocked, Flushed, Displaced, NeverBlocked, Stopped };
 std::string_view to_string(Ending ending) noexcept; // "expired"
 
 // One change to the list. The block is whole in both cases.
@@ -58,7 +58,7 @@ public:
   // By hand. The error is a sentence for the operator.
   std::expected<Changes, std::string> block(const Prefix& prefix, Duration length, std::string note, Time now);
   std::expected<Changes, std::string> unblock(const Prefix& prefix);
-  Changes flush();
+  Changes flush(Ending ending = Ending::Flushed);
 
   const Block* find(const Subject& subject) const;
   // The block that covers an address: its host's or its prefix's.

@@ -40,8 +40,9 @@ Verdict convict(Why why, Action action, const Rules& rules, Source* source, cons
                 const sip::Message& message, const sip::Mark* mark, const Now& now, Offence& offence) noexcept {
   if (rules.never_blocked.holds(datagram.source)) return {Why::NeverBlocked};
   Verdict verdict{why};
-  if (action == Action::Block && (source == nullptr || source->claim_report(now))) {
+  if (source == nullptr || source->claim_report(now)) {
     fill(offence, why, rules, source, datagram, message, mark, now);
+    offence.log_only = action != Action::Block;
     verdict.offence = true;
   }
   return verdict;

@@ -322,10 +322,15 @@ TEST_CASE("who is never blocked is not, and a block that is in his way is lifted
   list.convict(offence("2001:db8:1:1::1", 10s));
   const std::vector<Prefix> never = {prefix("198.51.100.1"), prefix("2001:db8:1:1::7")};
   // The /24 stays: its never-blocked host stands in the kernel's allowed set before it.
-  CHECK(told(list.set_never_blocked(PrefixSet(never))) ==
-        "-198.51.100.1/32 never_blocked, -2001:db8:1:1::/64 never_blocked");
+  // And so does the /64: it is one host to us, but only ::7 in it is not to be blocked.
+  CHECK(told(list.set_never_blocked(PrefixSet(never))) == "-198.51.100.1/32 never_blocked");
   CHECK(list.convict(offence("198.51.100.1", 11s)).empty());
-  CHECK(list.convict(offence("2001:db8:1:1::1", 11s)).empty());
+  CHECK(list.convict(offence("2001:db8:1:1::7", 11s)).empty());
+  list.unblock(prefix("2001:db8:1:1::/64"));
+  CHECK(list.convict(offence("2001:db8:1:1::7", 11s)).empty());
+  CHECK(told(list.convict(offence("2001:db8:1:1::1", 11s))) == "+2001:db8:1:1::/64 scanner");
+  const std::vector<Prefix> all_of_it = {prefix("2001:db8:1:1::/64")};
+  CHECK(told(list.set_never_blocked(PrefixSet(all_of_it))) == "-2001:db8:1:1::/64 never_blocked");
   CHECK(list.covering(address("198.51.100.2")) != nullptr);
   list.set_never_blocked({});
   CHECK(list.convict(offence("198.51.100.1", 12s)).size() == 1);
@@ -343,6 +348,20 @@ TEST_CASE("a dry run lists every block as would-be, and enforces no prefix") {
   CHECK(list.size() == 3);
 }
 
+TEST_CASE("an offence that is only to be logged is noted, blocks nobody, and gives way to one that blocks") {
+  BlockList list({.offenders = 1});
+  auto noted = offence("198.51.100.1", 10s);
+  noted.log_only = true;
+  const auto changes = list.convict(noted);
+  REQUIRE(changes.size() == 1); // nor does it count against its prefix
+  CHECK(changes[0].block.dry_run);
+  CHECK(list.convict(noted).empty());
+  const auto real = list.convict(offence("198.51.100.1", 11s));
+  REQUIRE(real.size() == 2);
+  CHECK_FALSE(real[0].block.dry_run);
+  CHECK(list.convict(noted).empty());
+}
+
 TEST_CASE("subjects, reasons and endings print as outside tools read them") {
   CHECK(to_string(Subject{SubjectKind::Host, prefix("198.51.100.66"), 0}) == "198.51.100.66/32");
   CHECK(to_string(Subject{SubjectKind::Host, prefix("2001:db8:1:2::/64"), 0}) == "2001:db8:1:2::/64");
@@ -350,6 +369,7 @@ TEST_CASE("subjects, reasons and endings print as outside tools read them") {
   CHECK(to_string(Subject{SubjectKind::Endpoint, prefix("2001:db8::1"), 5061}) == "[2001:db8::1]:5061");
   CHECK(to_string(Reason::AuthFailure) == "auth_failure");
   CHECK(to_string(Ending::NeverBlocked) == "never_blocked");
+  CHECK(to_string(Ending::Stopped) == "stopped");
   CHECK(to_string(SubjectKind::Endpoint) == "endpoint");
 }
 

@@ -314,6 +314,8 @@ TEST_CASE("a wrong file is refused with the place and what is allowed") {
       {"no unit", "ports: {outside: eth1}\nblock: {ladder: [5m, 300]}\n", 2, 22, "such as 90s"},
       {"step of no time", "ports: {outside: eth1}\nblock: {ladder: [0s]}\n", 2, 18, "from 1s"},
       {"no step", "ports: {outside: eth1}\nblock: {ladder: []}\n", 2, 17, "at least one"},
+      {"one file for two", "ports: {outside: eth1}\nlog: {file: /tmp/x}\ncontrol: {socket: /tmp/x}\n", 3, 19,
+       "same file"},
       {"ladder going down", "ports: {outside: eth1}\nblock: {ladder: [30m, 5m]}\n", 2, 17, "climbs"},
       {"too many entries", "ports: {outside: eth1}\nblock: {max_entries: 1048577}\n", 2, 22, "to 1048576"},
       {"size without a unit", "ports: {outside: eth1}\nmemory: {size: 256}\n", 2, 16, "such as 256 MiB"},
