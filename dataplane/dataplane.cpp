@@ -41,11 +41,6 @@ Dataplane::start(const Options& options, std::unique_ptr<const policy::Rules> ru
   for (const unsigned core : options.cores)
     if (core >= CPU_SETSIZE || !CPU_ISSET(core, &own))
       return std::unexpected("cores: this process has no CPU " + std::to_string(core));
-  const auto host_octets =
-      static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-  if (options.memory_bytes > host_octets)
-    return std::unexpected("memory.size is " + std::to_string(options.memory_bytes >> 20) + " MiB, and this host has " +
-                           std::to_string(host_octets >> 20) + " MiB");
   auto state = std::make_unique<State>();
   auto environment = Environment::start(options, std::move(log));
   if (!environment) return std::unexpected(environment.error());

@@ -3,6 +3,7 @@
 #include <rte_errno.h>
 #include <rte_log.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -80,6 +81,11 @@ std::expected<std::unique_ptr<Environment>, std::string> Environment::start(cons
     return std::unexpected("memory.hugepages is on, but only " + mib(free) +
                            " MiB of hugepages are free and memory.size is " + mib(options.memory_bytes) +
                            " MiB: reserve more (sysctl vm.nr_hugepages) or set it to auto");
+  const auto host =
+      static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  if (options.memory_bytes > host)
+    return std::unexpected("memory.size is " + mib(options.memory_bytes) + " MiB, and this host has " + mib(host) +
+                           " MiB");
   std::unique_ptr<Environment> environment(new Environment);
   environment->log_ = std::move(log);
   environment->on_hugepages_ = enough && options.hugepages != config::Hugepages::Off;
