@@ -72,6 +72,29 @@ class Control(LabTest):
         self.lab.attacks.flood("198.51.100.68", count=10, per_second=100)
         self.assertEqual(self.lab.reached("198.51.100.68"), 10)
 
+    def test_unblock_spares_only_whom_it_names_and_a_block_by_hand_ends_that(self):
+        self.does("block", "203.0.113.67", "--for", "7d")
+        self.does("block", "203.0.113.0/24")
+        self.does("unblock", "203.0.113.0/24")
+        self.assertEqual([block["subject"] for block in self.daemon.ask("blocks")], ["203.0.113.67/32"])
+        self.lab.attacks.flood("203.0.113.67", count=10, per_second=100)
+        self.assertEqual(self.lab.reached("203.0.113.67"), 0, "its own block went with its network's")
+        self.assertIn("203.0.113.0/24", [spared["subject"] for spared in self.daemon.ask("status")["immune"]])
+        self.does("block", "203.0.113.0/24")
+        self.assertNotIn("203.0.113.0/24", [spared["subject"] for spared in self.daemon.ask("status")["immune"]])
+
+    def test_an_unblocked_host_is_let_through_its_blocked_network(self):
+        self.does("block", "203.0.113.0/24")
+        self.does("unblock", "203.0.113.68")
+        self.lab.attacks.flood("203.0.113.68", count=10, per_second=100)
+        self.assertEqual(self.lab.reached("203.0.113.68"), 10)
+        self.assertEqual([block["subject"] for block in self.daemon.ask("blocks")], ["203.0.113.0/24"])
+
+    def test_a_note_cannot_forge_a_line_or_carry_an_escape(self):
+        self.does("block", "198.51.100.72", "--reason", "a\x1b]0;owned\a\n203.0.113.9/32  manual")
+        self.assertEqual(len(self.does("blocks").splitlines()), 2)
+        self.assertNotIn("\x1b", self.does("blocks") + "\n".join(self.daemon.log()))
+
     def test_unblock_of_nobody_says_so(self):
         self.assertIn("198.51.100.99", self.refuses("unblock", "198.51.100.99"))
 

@@ -38,6 +38,19 @@ class Stop(LabTest):
         self.lab.attacks.flood("198.51.100.66", count=20, per_second=100)
         self.assertEqual(self.lab.reached("198.51.100.66"), before)
 
+    def test_flush_and_unblock_work_on_what_a_stopped_daemon_left(self):
+        daemon = self.blocked_then_stopped("keep")
+        self.assertEqual(daemon.command("unblock", "198.51.100.99").returncode, 1)
+        self.assertEqual(daemon.command("unblock", "198.51.100.66").returncode, 0)
+        self.assertEqual(daemon.in_set("blocked_v4"), set())
+        self.assertEqual(daemon.command("flush").returncode, 0)
+        self.lab.run("edge", ["nft", "delete table inet sipward"])
+        self.assertEqual(daemon.command("flush").returncode, 3)
+
+    def test_remove_closes_every_block_in_the_log(self):
+        daemon = self.blocked_then_stopped("remove")
+        self.assertEqual(daemon.logged("unblock", "198.51.100.66/32")["reason"], "stopped")
+
     def test_a_stop_in_the_middle_of_a_flood_is_as_clean(self):
         with Sipward(self.lab, self.program) as daemon:
             self.lab.attacks.flood("198.51.100.67", count=300, per_second=2000)
@@ -65,6 +78,15 @@ class Start(LabTest):
 
     def test_broken_yaml_with_its_place(self):
         self.assertRegex(self.fails("ports: [\n"), r"start\.yaml:\d+:\d+: .+")
+
+    def test_a_control_socket_that_is_a_file_of_somebody(self):
+        treasure = self.lab.dir / "treasure"
+        treasure.write_text("kept")
+        self.assertIn("treasure", self.fails(settings(self.lab.dir, {"control": {"socket": str(treasure)}})))
+        self.assertEqual(treasure.read_text(), "kept")
+
+    def test_a_cpu_that_is_not_there(self):
+        self.assertIn("no CPU 100", self.fails(settings(self.lab.dir, {"cores": [100]})))
 
     def test_a_missing_file(self):
         done = self.lab.run("edge", [self.program, "run", "--config", "/nonexistent/sipward.yaml"], check=False)
