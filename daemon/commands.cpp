@@ -190,13 +190,9 @@ std::string duration_fault(const std::string& text) {
   return config::parse_duration(text) ? "" : "'" + text + "' is no duration: write 90s, 5m, 1h30m, 2h or 7d";
 }
 
-} // namespace
+// ---- the command line: what was typed, and one function for each group of commands
 
-int command_line(int argc, char** argv) {
-  CLI::App app{"sipward keeps scanners and floods away from SIP servers.", "sipward"};
-  app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("sipward ") + kVersion);
-  app.footer("Exit codes: 0 done, 1 refused or invalid, 2 usage, 3 no daemon there.");
+struct Words {
   std::string settings_file = kSettings;
   bool dry_run = false;
   ReplayOptions replay_options;
@@ -204,99 +200,127 @@ int command_line(int argc, char** argv) {
   std::string replay_settings;
   Asker asker;
   std::string subject, length = "1h", immune = "10m", reason, scope = "sip";
-  int code = kDone;
+  int code = kDone; // what the command came to
+};
 
-  const auto asks = [&](CLI::App* command) {
-    command->add_option("--socket", asker.socket, "the daemon's control socket")->capture_default_str();
-    command->add_flag("--json", asker.json, "print JSON");
-    return command;
-  };
+CLI::App* asks(Words& words, CLI::App* command) {
+  command->add_option("--socket", words.asker.socket, "the daemon's control socket")->capture_default_str();
+  command->add_flag("--json", words.asker.json, "print JSON");
+  return command;
+}
 
+void add_run_and_check(CLI::App& app, Words& words) {
   auto* run_command = app.add_subcommand("run", "The daemon, in the foreground.");
-  run_command->add_option("--config", settings_file, "the settings file")->capture_default_str();
-  run_command->add_flag("--dry-run", dry_run, "judge and log, but block nobody");
-  run_command->callback([&] { code = run(settings_file, dry_run); });
+  run_command->add_option("--config", words.settings_file, "the settings file")->capture_default_str();
+  run_command->add_flag("--dry-run", words.dry_run, "judge and log, but block nobody");
+  run_command->callback([&words] { words.code = run(words.settings_file, words.dry_run); });
 
   auto* check_command =
       app.add_subcommand("check", "Is a settings file valid? Prints the settings that would be in effect.");
-  check_command->add_option("--config", settings_file, "the settings file")->capture_default_str();
-  check_command->callback([&] { code = check(settings_file); });
+  check_command->add_option("--config", words.settings_file, "the settings file")->capture_default_str();
+  check_command->callback([&words] { words.code = check(words.settings_file); });
+}
 
+void add_replay(CLI::App& app, Words& words) {
   auto* replay_command = app.add_subcommand(
       "replay", "Who would have been blocked in these captures, when, and why; and who talked most.");
-  replay_command->add_option("CAPTURE", replay_options.captures, "pcap or pcapng files")->required();
-  replay_command->add_option("--config", replay_settings,
+  replay_command->add_option("CAPTURE", words.replay_options.captures, "pcap or pcapng files")->required();
+  replay_command->add_option("--config", words.replay_settings,
                              "judge by this settings file (default: the built-in settings)");
-  replay_command->add_option("--server", replay_servers, "an address of the protected servers; may be given again")
+  replay_command
+      ->add_option("--server", words.replay_servers, "an address of the protected servers; may be given again")
       ->allow_extra_args(false);
-  replay_command->add_option("--sort", replay_options.sort, "order of the talkers")
+  replay_command->add_option("--sort", words.replay_options.sort, "order of the talkers")
       ->check(CLI::IsMember({"requests", "flows", "octets", "packets", "duration"}))
       ->capture_default_str();
-  replay_command->add_flag("--json", replay_options.json, "print JSON");
-  replay_command->callback([&] {
-    for (const auto& text : replay_servers) {
+  replay_command->add_flag("--json", words.replay_options.json, "print JSON");
+  replay_command->callback([&words] {
+    for (const auto& text : words.replay_servers) {
       const auto server = policy::Address::parse(text);
       if (!server) throw CLI::ValidationError("--server", "'" + text + "' is no address");
-      replay_options.servers.push_back(*server);
+      words.replay_options.servers.push_back(*server);
     }
-    if (!replay_settings.empty()) {
-      auto settings = config::load(replay_settings);
+    if (!words.replay_settings.empty()) {
+      auto settings = config::load(words.replay_settings);
       if (!settings) {
-        code = refuse(to_string(settings.error()));
+        words.code = refuse(to_string(settings.error()));
         return;
       }
-      replay_options.settings = std::move(*settings);
+      words.replay_options.settings = std::move(*settings);
     }
-    const auto done = replay(replay_options, std::cout);
-    code = done ? kDone : refuse(done.error());
+    const auto done = replay(words.replay_options, std::cout);
+    words.code = done ? kDone : refuse(done.error());
   });
+}
 
-  asks(app.add_subcommand("status", "What the daemon sees and does."))->callback([&] {
-    code = asker({{"command", "status"}}, tell_status);
+void add_status_and_blocks(CLI::App& app, Words& words) {
+  asks(words, app.add_subcommand("status", "What the daemon sees and does."))->callback([&words] {
+    words.code = words.asker({{"command", "status"}}, tell_status);
   });
-  asks(app.add_subcommand("blocks", "Who is blocked."))->callback([&] {
-    code = asker({{"command", "blocks"}}, tell_blocks);
+  asks(words, app.add_subcommand("blocks", "Who is blocked."))->callback([&words] {
+    words.code = words.asker({{"command", "blocks"}}, tell_blocks);
   });
+}
 
-  auto* block_command = asks(app.add_subcommand("block", "Block a host or a prefix."));
-  block_command->add_option("ADDR[/LEN]", subject, "whom")->required();
-  block_command->add_option("--for", length, "how long")->check(duration_fault)->capture_default_str();
-  block_command->add_option("--reason", reason, "a note for the log");
-  block_command->add_option("--scope", scope, "sip, or all traffic")
+void add_block(CLI::App& app, Words& words) {
+  auto* block_command = asks(words, app.add_subcommand("block", "Block a host or a prefix."));
+  block_command->add_option("ADDR[/LEN]", words.subject, "whom")->required();
+  block_command->add_option("--for", words.length, "how long")->check(duration_fault)->capture_default_str();
+  block_command->add_option("--reason", words.reason, "a note for the log");
+  block_command->add_option("--scope", words.scope, "sip, or all traffic")
       ->check(CLI::IsMember({"sip", "all"}))
       ->capture_default_str();
-  block_command->callback([&] {
-    code = asker(
-        {{"command", "block"}, {"subject", subject}, {"for_s", seconds(length)}, {"reason", reason}, {"scope", scope}},
-        [](const Json& block) {
-          std::cout << block.value("subject", "") << (block.value("action", "") == "block" ? " is" : " would be")
-                    << " blocked until " << block.value("until", "") << "\n";
-        });
+  block_command->callback([&words] {
+    words.code = words.asker({{"command", "block"},
+                              {"subject", words.subject},
+                              {"for_s", seconds(words.length)},
+                              {"reason", words.reason},
+                              {"scope", words.scope}},
+                             [](const Json& block) {
+                               std::cout << block.value("subject", "")
+                                         << (block.value("action", "") == "block" ? " is" : " would be")
+                                         << " blocked until " << block.value("until", "") << "\n";
+                             });
   });
+}
 
-  auto* unblock_command = asks(app.add_subcommand("unblock", "Lift a block."));
-  unblock_command->add_option("ADDR[/LEN]", subject, "whom")->required();
-  unblock_command->add_option("--immune", immune, "and do not block it again for so long")
+void add_unblock_and_flush(CLI::App& app, Words& words) {
+  auto* unblock_command = asks(words, app.add_subcommand("unblock", "Lift a block."));
+  unblock_command->add_option("ADDR[/LEN]", words.subject, "whom")->required();
+  unblock_command->add_option("--immune", words.immune, "and do not block it again for so long")
       ->check(duration_fault)
       ->capture_default_str();
-  unblock_command->callback([&] {
-    code = asker(
-        {{"command", "unblock"}, {"subject", subject}, {"immune_s", seconds(immune)}},
-        [&](const Json& done) {
+  unblock_command->callback([&words] {
+    words.code = words.asker(
+        {{"command", "unblock"}, {"subject", words.subject}, {"immune_s", seconds(words.immune)}},
+        [&words](const Json& done) {
           std::cout << done.value("subject", "") << " is not blocked any more"
-                    << (done.value("immune_s", 0) > 0 ? ", and will not be for " + immune : "") << "\n";
+                    << (done.value("immune_s", 0) > 0 ? ", and will not be for " + words.immune : "") << "\n";
         },
-        [&](const std::string& nobody) { return unblock_without_daemon(asker, subject, nobody); });
+        [&words](const std::string& nobody) { return unblock_without_daemon(words.asker, words.subject, nobody); });
   });
 
-  asks(app.add_subcommand("flush", "Lift every block."))->callback([&] {
-    code = asker(
+  asks(words, app.add_subcommand("flush", "Lift every block."))->callback([&words] {
+    words.code = words.asker(
         {{"command", "flush"}}, [](const Json& done) { std::cout << done.value("flushed", 0) << " blocks lifted\n"; },
-        [&](const std::string& nobody) { return flush_without_daemon(asker, nobody); });
+        [&words](const std::string& nobody) { return flush_without_daemon(words.asker, nobody); });
   });
+}
 
+} // namespace
+
+int command_line(int argc, char** argv) {
+  CLI::App app{"sipward keeps scanners and floods away from SIP servers.", "sipward"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("sipward ") + kVersion);
+  app.footer("Exit codes: 0 done, 1 refused or invalid, 2 usage, 3 no daemon there.");
+  Words words;
+  add_run_and_check(app, words);
+  add_replay(app, words);
+  add_status_and_blocks(app, words);
+  add_block(app, words);
+  add_unblock_and_flush(app, words);
   app.add_subcommand("version", "Print the version.")->callback([] { std::cout << "sipward " << kVersion << "\n"; });
-
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -305,7 +329,7 @@ int command_line(int argc, char** argv) {
     return refuse("not enough memory (sources.capacity takes 64 octets for each source)");
   }
   std::cout.flush();
-  return std::cout ? code : refuse("cannot write the answer to standard output");
+  return std::cout ? words.code : refuse("cannot write the answer to standard output");
 }
 
 } // namespace sipward::daemon
