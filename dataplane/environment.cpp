@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <string_view>
 
 #include "dataplane/port.h"
 
@@ -58,6 +59,13 @@ std::string own_cpus() {
   return list;
 }
 
+// A driver's shared object, of the ABI that this program was built for: .../dpdk/pmds-23.0/librte_net_af_packet.so.23
+std::string driver_path(const std::string& driver) {
+  const std::string_view folder = RTE_EAL_PMD_PATH;
+  const std::string_view version = folder.substr(folder.rfind('-') + 1);
+  return std::string(folder) + "/librte_" + driver + ".so." + std::string(version.substr(0, version.find('.')));
+}
+
 std::vector<std::string> arguments(const Options& options, bool hugepages) {
   std::vector<std::string> args = {"sipward", "--no-pci", "--no-telemetry", "--log-level=*:warning"};
   args.push_back("--lcores=0@(" + own_cpus() + ")");
@@ -67,7 +75,8 @@ std::vector<std::string> arguments(const Options& options, bool hugepages) {
     // Nothing is shared with another process, so no run-time files either; several namespaces stand side by side.
     args.insert(args.end(), {"--no-huge", "--no-shconf", "-m", mib(options.memory_bytes)});
   }
-  for (const auto& driver : drivers(options)) args.insert(args.end(), {"-d", "librte_" + driver + ".so.23"});
+  // By their whole path: of a bare name DPDK tries the current directory first, and would load what it finds there.
+  for (const auto& driver : drivers(options)) args.insert(args.end(), {"-d", driver_path(driver)});
   return args;
 }
 
