@@ -16,30 +16,15 @@
 #include <functional>
 #include <map>
 
+#include "tests/nft_changes.h"
+
 // What the builder wrote, read back with libnftnl's own parsers.
 using namespace sipward;
+using namespace sipward::test;
 using namespace sipward::daemon::nft;
 using namespace std::chrono_literals;
 
 namespace {
-
-policy::Subject host(const char* text) {
-  const auto address = policy::Address::parse(text).value();
-  const std::uint8_t length = address.family == policy::Family::V4 ? 32 : 64;
-  return {.kind = policy::SubjectKind::Host, .prefix = policy::Prefix::of(address, length)};
-}
-policy::Subject range(const char* text) {
-  return {.kind = policy::SubjectKind::Prefix, .prefix = policy::Prefix::parse(text).value()};
-}
-Change add(const policy::Subject& subject, std::chrono::seconds timeout = 300s) {
-  return {Change::Kind::Add, subject, timeout};
-}
-Change erase(const policy::Subject& subject) { return {Change::Kind::Delete, subject}; }
-policy::PrefixSet prefixes(std::initializer_list<const char*> texts) {
-  std::vector<policy::Prefix> list;
-  for (const char* text : texts) list.push_back(policy::Prefix::parse(text).value());
-  return policy::PrefixSet(list);
-}
 
 std::vector<const nlmsghdr*> messages(const Batch& batch) {
   std::vector<const nlmsghdr*> result;

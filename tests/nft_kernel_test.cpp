@@ -25,6 +25,8 @@
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
 
+#include "tests/nft_changes.h"
+
 // What a real kernel makes of our batches, seen from outside: by `nft`, and by packets. The process moves into a
 // network namespace of its own before the first test, so nothing here touches the host. Documentation addresses
 // throughout.
@@ -32,6 +34,7 @@
 // The wire is a pair of veth interfaces: frames written to swn-a arrive at swn-b, which owns 192.0.2.10 and
 // 2001:db8::10.
 using namespace sipward;
+using namespace sipward::test;
 using namespace sipward::daemon;
 using namespace std::chrono_literals;
 using nft::Change;
@@ -53,30 +56,12 @@ void run(const std::string& command) {
   REQUIRE(std::system(command.c_str()) == 0);
 }
 
-policy::Subject host(const char* text) {
-  const auto address = policy::Address::parse(text).value();
-  const std::uint8_t length = address.family == policy::Family::V4 ? 32 : 64;
-  return {.kind = policy::SubjectKind::Host, .prefix = policy::Prefix::of(address, length)};
-}
 policy::Subject numbered(int number) {
   return {.kind = policy::SubjectKind::Host,
           .prefix = policy::Prefix::host(policy::Address::v4(10, static_cast<std::uint8_t>(number >> 16),
                                                              static_cast<std::uint8_t>(number >> 8),
                                                              static_cast<std::uint8_t>(number)))};
 }
-policy::Subject range(const char* text) {
-  return {.kind = policy::SubjectKind::Prefix, .prefix = policy::Prefix::parse(text).value()};
-}
-Change add(const policy::Subject& subject, std::chrono::seconds timeout = 300s) {
-  return {Change::Kind::Add, subject, timeout};
-}
-Change erase(const policy::Subject& subject) { return {Change::Kind::Delete, subject}; }
-policy::PrefixSet prefixes(std::initializer_list<const char*> texts) {
-  std::vector<policy::Prefix> list;
-  for (const char* text : texts) list.push_back(policy::Prefix::parse(text).value());
-  return policy::PrefixSet(list);
-}
-
 Layout layout_on(std::initializer_list<const char*> interfaces, config::Scope scope = config::Scope::Sip) {
   Layout layout;
   layout.interfaces.assign(interfaces.begin(), interfaces.end());
