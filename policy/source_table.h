@@ -88,7 +88,6 @@ public:
   Source* find(SourceKey key) noexcept;
   // Any worker. nullptr: every line of the window is pinned by a blocked source; judge the packet by itself (counted).
   Source* find_or_insert(SourceKey key, const Now& now) noexcept;
-  void prefetch(SourceKey key) const noexcept { __builtin_prefetch(&lines_[slot(key)], 1); }
 
   // Any thread; approximate while workers run.
   struct Occupancy {
