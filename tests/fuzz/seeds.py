@@ -13,6 +13,9 @@ OWN = [
     b"OPTIONS sip:nm SIP/2.0\r\nFrom: <sip:nm@nm>;tag=root\r\nCall-ID: 50000\r\nCSeq: 42 OPTIONS\r\n\r\n",
     b"SIP/2.0 401 Unauthorized\r\nv: SIP/2.0/UDP h;branch=z9hG4bKx;rport=5060;received=192.0.2.1\r\nf: <sip:a@b>;tag=1\r\n"
     b"t: c <sip:c@d>;tag=2\r\ni: x\r\nCSeq: 7 INVITE\r\nWWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\nl: 0\r\n\r\n",
+    b"REGISTER sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK-3706183446;rport\r\nMax-Forwards: 70\r\n"
+    b"To: \"1010\"<sip:1010@192.0.2.1>\r\nFrom: \"1010\"<sip:1010@192.0.2.1>;tag=313031303a70617373776f72640132343031323034343031\r\n"
+    b"Call-ID: 2718281828\r\nContact: sip:1010@192.0.2.1\r\nCSeq: 2 REGISTER\r\nAccept: application/sdp\r\n\r\n",
     b"REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.4:5060;rport;branch=z9hG4bK776\r\nMax-Forwards: 70\r\n"
     b"From: \"Ann \\\"A\\\" B\" <sip:ann%20b@example.com>;tag=a73k\r\nTo: <sip:ann@[2001:db8::1]>\r\nCall-ID: 1j9@x\r\n"
     b"CSeq: 1826 REGISTER\r\nContact: <sip:ann@192.0.2.4>;expires=60\r\nUser-Agent : Yealink\r\n"
