@@ -8,8 +8,8 @@
 
 // The marks that are shipped. What a tool sends by itself is hard; what careless software or a borrowed example also
 // sends is soft. Left out on purpose, because customers use them: sipsak, "Asterisk PBX", Zoiper, eyeBeam and X-Lite in
-// general, MizuPhone, FPBX, Linksys, "Z 3", and everything that holds "voip", "pbx", "sipp" or "system". An operator
-// adds them as patterns of his own.
+// general, MizuPhone, FPBX, Linksys, "Z 3", "PBX", and everything that holds "voip", "pbx", "sipp" or "system". An
+// operator adds them as patterns of his own.
 namespace sipward::sip {
 
 struct AgentMark {
@@ -33,6 +33,7 @@ inline constexpr std::array kAgentMarks{
     AgentMark{"sivus*", Weight::Hard},
     AgentMark{"smap", Weight::Hard},
     AgentMark{"smap/*", Weight::Hard},
+    AgentMark{"smap 0*", Weight::Hard}, // its version, 0.6.0
     AgentMark{"gulp", Weight::Hard},
     AgentMark{"sipv", Weight::Hard},
     AgentMark{"siparmyknife*", Weight::Hard},

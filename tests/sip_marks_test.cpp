@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <catch2/catch.hpp>
 
+#include <set>
 #include <string>
 #include <vector>
 
 #include "sip/first_look.h"
+#include "sip/mark_list.h"
 #include "sip/marks.h"
 #include "sip/parser.h"
 
@@ -26,23 +28,129 @@ std::string mark_of(const Marks& marks, std::string_view user_agent) {
 
 } // namespace
 
-TEST_CASE("the shipped list convicts the tools, in any case") {
+TEST_CASE("every name in the shipped list is found as its bearer writes it, and weighs what it should") {
+  const struct {
+    const char* user_agent;
+    const char* pattern;
+  } rows[] = {
+      {"friendly-scanner", "*friendly-scanner*"},
+      {"Friendly-Scanner/2", "*friendly-scanner*"},
+      {"sipvicious", "*sipvicious*"},
+      {"sundayddr", "*sundayddr*"},
+      {"sundayaddr", "*sundayaddr*"},
+      {"sipcli/v1.8", "sipcli/*"},
+      {"sipcli/v2.2", "sipcli/*"},
+      {"pplsip", "pplsip"},
+      {"sipptk", "sipptk"},
+      {"VaxSIPUserAgent/3.1", "*vaxsipuseragent*"},
+      {"VaxIPUserAgent", "*vaxipuseragent*"},
+      {"sip-scan", "sip-scan*"},
+      {"SIPScan", "*sipscan*"},
+      {"iWar", "iwar"},
+      {"SIVuS_VoIP_Scanner", "sivus*"},
+      {"smap", "smap"},
+      {"smap/0.6.0", "smap/*"},
+      {"smap 0.6.0", "smap 0*"},
+      {"Gulp", "gulp"},
+      {"sipv", "sipv"},
+      {"siparmyknife", "siparmyknife*"},
+      {"Viproy VoIP Kit", "*viproy*"},
+      {"PROTOS/1.0", "protos*"},
+      {"Nmap NSE", "nmap nse"},
+      {"Hacker", "hacker"},
+      {"friendly-request", "friendly-request"},
+      {"Test Agent", "test agent"},
+      {"Custom SIP Phone", "custom sip phone"},
+      {"Conaito", "conaito*"},
+      {"Ozeki VoIP SIP SDK v11.4.1", "ozeki voip sip sdk*"},
+      {"FourCats", "fourcats*"},
+      {"dr.pes", "dr.pes"},
+      {"IM-client/OMA1.0", "im-client/oma1.0"},
+      {"A_B_C", "a_b_c"},
+      {"aaaaaaaa", "aaaaaaaa"},
+      {"fgfdhgfxjfhyjhkj", "fgfdhgfxjfhyjhkj"},
+      {"China", "china"},
+      {"Asterix PBX", "asterix pbx"},
+      {"VOIP", "voip"},
+      {"Cisco-SIPGateway/IOS-12.x", "cisco-sipgateway*"},
+      {"Cisco v11.0.0", "cisco v11.0.0"},
+      {"SIP Call", "sip call"},
+      {"PortSIP VoIP SDK 11.2", "portsip voip sdk*"},
+      {"ABTO Video SIP SDK", "abto video sip sdk*"},
+      {"CSipSimple_crespo-16/r2457", "csipsimple*"},
+      {"voxalot", "voxalot*"},
+      {"eyeBeam release 3006o stamp 17551", "eyebeam release 3006o stamp 17551"},
+      {"eyeBeam release 3007n stamp 17816", "eyebeam release 3007n stamp 17816"},
+      {"eyeBeam release 3004t stamp 16741", "eyebeam release 3004t stamp 16741"},
+      {"eyeBeam release 3015c stamp 27107", "eyebeam release 3015c stamp 27107"},
+  };
   const Marks marks;
-  for (const char* tool :
-       {"friendly-scanner", "Friendly-Scanner/2", "sipvicious", "sundayddr", "sipcli/v1.8", "pplsip",
-        "VaxSIPUserAgent/3.1", "sipscan", "iWar", "SIVuS_VoIP_Scanner", "smap 0.6.0", "Gulp", "Nmap NSE"}) {
-    INFO(tool);
-    if (std::string_view(tool) == "smap 0.6.0") continue;
-    CHECK_FALSE(mark_of(marks, tool).empty());
+  std::set<std::string_view> found;
+  for (const auto& row : rows) {
+    INFO(row.user_agent);
+    const std::string datagram = options(row.user_agent);
+    const Mark* mark = marks.find(parse(datagram), datagram);
+    REQUIRE(mark);
+    CHECK(mark->name == row.pattern);
+    found.insert(row.pattern);
+    for (const AgentMark& shipped : kAgentMarks)
+      if (shipped.pattern == row.pattern) CHECK(mark->weight == shipped.weight);
+    const Mark* sooner = marks.find(first_look(datagram), datagram);
+    CHECK(sooner == (mark->weight == Weight::Hard ? mark : nullptr));
+  }
+  for (const AgentMark& shipped : kAgentMarks) {
+    INFO(shipped.pattern << " has no row");
+    CHECK(found.contains(shipped.pattern));
   }
 }
 
-TEST_CASE("honest phones bear no mark") {
+TEST_CASE("honest phones, servers and monitors bear no mark") {
   const Marks marks;
-  for (const char* phone :
-       {"Yealink SIP-T46S 66.85.0.5", "Nero SIPPS IP Phone", "Zoiper rv2.10.19", "X-Lite release 5.8.3",
-        "3CXPhoneSystem", "Asterisk PBX 18.9", "baresip v1.0.0 (x86_64/linux)", "sipsak 0.9.8.1",
-        "Linphone/3.6.1 (eXosip2/4.1.0)", "FPBX-16.0.40(18.9)", ""}) {
+  for (const char* phone : {"Yealink SIP-T46S 66.85.0.5",
+                            "Nero SIPPS IP Phone Version 2.0.51.16",
+                            "Zoiper rv2.10.19",
+                            "Zoiper rev.11137",
+                            "Z 3.9.32144 r32121",
+                            "Z 5.6.5 v2.10.20.9",
+                            "X-Lite release 5.8.3 stamp 98121",
+                            "X-Lite build 1101",
+                            "eyeBeam release 1102q stamp 51814",
+                            "eyeBeam release 3006o stamp 175510",
+                            "3CXPhoneSystem",
+                            "3CXPhone 6.0.26523.0",
+                            "Asterisk PBX 18.9",
+                            "PBX",
+                            "FPBX-16.0.40(18.9)",
+                            "MizuPhone 2.9",
+                            "baresip v1.0.0 (x86_64/linux)",
+                            "sipsak 0.9.8.1",
+                            "SIPp",
+                            "Linphone/3.6.1 (eXosip2/4.1.0)",
+                            "Linksys/SPA942-6.1.5(a)",
+                            "Cisco/SPA504G-7.4.9c",
+                            "Cisco-CP8841/11.0.1",
+                            "Cisco-CUCM11.5",
+                            "PolycomVVX-VVX_410-UA/5.9.0",
+                            "Grandstream GXP2160 1.0.9.69",
+                            "snomD785/10.1.54.13",
+                            "FRITZ!OS",
+                            "AVM FRITZ!Box 7590",
+                            "Gigaset N510 IP PRO/42.245",
+                            "VoIP Phone V1.0",
+                            "voip.ms",
+                            "TP-Link SIP Stack V1.0.0",
+                            "OpenSIPS (3.2.5 (x86_64/linux))",
+                            "kamailio (5.6.3 (x86_64/linux))",
+                            "FreeSWITCH-mod_sofia/1.10.9",
+                            "MicroSIP/3.21.3",
+                            "Bria 5 release 5.8.3",
+                            "PJSUA v2.12 Linux",
+                            "Smap Telecom SBC",
+                            "Hackerspace phone 12",
+                            "Chinatel ATA",
+                            "iWarp gateway",
+                            "GulpPhone",
+                            ""}) {
     INFO(phone);
     CHECK(mark_of(marks, phone).empty());
   }
@@ -101,6 +209,7 @@ TEST_CASE("each mark of a message's shape is found, and weighs what it should") 
       {"1.1.1.1", Weight::Hard, {.rest = "Contact: sip:123@1.1.1.1\r\n"}},
       {"sipvicious_name", Weight::Hard, {.from = "\"sipvicious\"<sip:1@192.0.2.1>;tag=99"}},
       {"sipvicious_name", Weight::Hard, {.from = "\"sipsscuser\"<sip:1@192.0.2.1>;tag=99"}},
+      {"sipvicious_name", Weight::Hard, {.from = "\"ccxllrlflgig\"<sip:100@192.0.2.1>;tag=99"}},
       {"sipvicious_shape",
        Weight::Hard,
        {.via = "SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bK-2886404113;rport",
@@ -125,12 +234,15 @@ TEST_CASE("each mark of a message's shape is found, and weighs what it should") 
         .tail = std::string(2, '\0')}},
       {"sipcli_branch", Weight::Hard, {.via = "SIP/2.0/UDP 198.51.100.9;branch=z9hG4bK-a1b2c3", .call_id = "a1b2c3"}},
       {"tool_user", Weight::Hard, {.from = "SIVuS_VoIP_Scanner <sip:SIVuS@192.0.2.9>;tag=1"}},
+      {"tool_user", Weight::Hard, {.from = "<sip:sivus-discovery@vopsecurity.org>;tag=1"}},
+      {"tool_user", Weight::Hard, {.from = "<sip:thisisthecanary@192.0.2.9>;tag=1"}},
       {"borrowed_cisco",
        Weight::Hard,
        {.via = "SIP/2.0/UDP 198.51.100.9;branch=z9hG4bKPjabc", .rest = "User-Agent: Cisco-SIPGateway/IOS-12.x\r\n"}},
       {"borrowed_cisco", Weight::Hard, {.call_id = std::string(50, 'q'), .rest = "User-Agent: Cisco v11.0.0\r\n"}},
       {"shellshock", Weight::Hard, {.rest = "User-Agent: () { :;}; /bin/true\r\n"}},
       {"loopback_via", Weight::Soft, {.via = "SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bKx"}},
+      {"loopback_via", Weight::Soft, {.via = "SIP/2.0/UDP 127.0.1.1:5061;branch=z9hG4bKx"}},
       {"no_cookie", Weight::Soft, {.via = "SIP/2.0/UDP 198.51.100.9:5060;branch=foo"}},
       {"decimal_branch", Weight::Soft, {.via = "SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bK-244453446;rport"}},
       {"digits_call_id", Weight::Soft, {.call_id = "3942947027"}},
@@ -142,6 +254,7 @@ TEST_CASE("each mark of a message's shape is found, and weighs what it should") 
       {"voip", Weight::Soft, {.rest = "User-Agent: VOIP\r\n"}},
   };
   const Marks marks;
+  std::set<std::string_view> found;
   for (const auto& row : rows) {
     const std::string d = message(row.shot);
     INFO(row.mark << "\n" << d);
@@ -151,6 +264,11 @@ TEST_CASE("each mark of a message's shape is found, and weighs what it should") 
     REQUIRE(mark);
     CHECK(mark->name == row.mark);
     CHECK(mark->weight == row.weight);
+    found.insert(mark->name);
+  }
+  for (const Mark& shipped : kShapeMarks) {
+    INFO(shipped.name << " has no row");
+    CHECK(found.contains(shipped.name));
   }
   const std::string plain = message({});
   CHECK(marks.find(parse(plain), plain) == nullptr);
