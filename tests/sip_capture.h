@@ -40,8 +40,8 @@ struct Packet {
   std::string payload;
 };
 
-// The whole UDP datagrams of a classic pcap file (Ethernet with or without VLAN tags, Linux cooked, raw IP). Fragments
-// are left out.
+// The whole UDP datagrams of a classic pcap file (Ethernet with or without VLAN tags or PPPoE, Linux cooked, raw IP).
+// Fragments are left out.
 inline std::vector<Packet> udp_packets(const std::filesystem::path& path) {
   const std::string file = contents(path);
   std::vector<Packet> out;
@@ -62,6 +62,7 @@ inline std::vector<Packet> udp_packets(const std::filesystem::path& path) {
     at = end;
     ++number;
     while (link == 1 && (network(ip - 2) == 0x8100 || network(ip - 2) == 0x88a8)) ip += 4;
+    if (link == 1 && network(ip - 2) == 0x8864) ip += 8;
     std::size_t udp = 0;
     std::string source;
     if (octet(ip) >> 4 == 4 && octet(ip + 9) == 17 && (network(ip + 6) & 0x3fff) == 0) {

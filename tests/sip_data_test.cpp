@@ -27,6 +27,13 @@ bool absent(const std::filesystem::path& path) {
   return true;
 }
 
+std::vector<std::filesystem::path> all_captures() {
+  std::vector<std::filesystem::path> out;
+  for (const char* folder : {"captures", "first-light", "others"})
+    for (const auto& path : files(data_folder() / folder, ".pcap")) out.push_back(path);
+  return out;
+}
+
 bool is_port_sip(const Packet& packet) { return packet.port == 5060 || packet.source_port == 5060; }
 
 } // namespace
@@ -113,13 +120,10 @@ TEST_CASE("honest traffic bears no mark at all") {
   if (absent(data_folder() / "captures")) return;
   const sip::Marks marks;
   std::size_t messages = 0;
-  std::vector<std::filesystem::path> captures;
-  for (const auto& path : files(data_folder() / "captures", ".pcap"))
-    if (path.filename().string().starts_with("honest_")) captures.push_back(path);
-  for (const auto& path : files(data_folder() / "others", ".pcap"))
-    if (!path.filename().string().starts_with("wild_")) captures.push_back(path);
-  for (const auto& path : captures) {
-    INFO(path.filename().string());
+  for (const auto& path : all_captures()) {
+    const std::string name = path.filename().string();
+    if (name.starts_with("attack_") || name.starts_with("wild_") || name.starts_with("svwar_")) continue;
+    INFO(name);
     for (const Packet& packet : udp_packets(path)) {
       if (!is_port_sip(packet)) continue;
       const sip::Message m = sip::parse(packet.payload);
@@ -160,15 +164,13 @@ TEST_CASE("honest phones of the laboratory send nothing malformed, and their kee
 
 TEST_CASE("every way to read gives the same answer on every recorded datagram") {
   if (absent(data_folder() / "captures")) return;
-  std::vector<std::filesystem::path> captures = files(data_folder() / "captures", ".pcap");
-  for (const auto& path : files(data_folder() / "others", ".pcap")) captures.push_back(path);
   const auto agree = [](std::string_view d) {
     REQUIRE(sip::parse(d) == sip::parse_plain(d));
     const sip::FirstLook look = sip::first_look_plain(d);
     REQUIRE(sip::first_look(d) == look);
     if (sip::best_isa() != sip::Isa::Plain) REQUIRE(sip::first_look_avx2(d) == look);
   };
-  for (const auto& path : captures)
+  for (const auto& path : all_captures())
     for (const Packet& packet : udp_packets(path)) agree(packet.payload);
   for (const auto& path : files(data_folder() / "torture", ".dat")) {
     const std::string all = contents(path);
@@ -221,19 +223,68 @@ Fields read_by_us(const sip::Message& m, std::string_view d) {
   return out;
 }
 
+// A field as both read it, and the message it is from.
+struct Reading {
+  std::string ours, theirs;
+  const sip::Message& message;
+};
+
+// Equal, but that tshark shows octets which are no UTF-8 as U+FFFD, several of them perhaps as one.
+bool is_alike(std::string_view ours, std::string_view theirs) {
+  constexpr std::string_view kShown = "\xef\xbf\xbd";
+  std::size_t i = 0, k = 0;
+  while (i < ours.size() && k < theirs.size()) {
+    if (theirs.substr(k).starts_with(kShown)) {
+      if (static_cast<unsigned char>(ours[i]) < 0x80) return false;
+      while (i < ours.size() && static_cast<unsigned char>(ours[i]) >= 0x80) ++i;
+      while (theirs.substr(k).starts_with(kShown)) k += kShown.size();
+    } else if (ours[i++] != theirs[k++]) {
+      return false;
+    }
+  }
+  return i == ours.size() && k == theirs.size();
+}
+
 struct Explained {
-  const char* capture; // its name begins so
-  const char* field;
+  const char* capture;
+  const char* field; // any, where it is empty
+  bool (*holds)(const Reading& reading);
   const char* why;
 };
 constexpr Explained kExplained[] = {
-    {"attack_sipsak", "",
-     "sipsak's mutated octets: tshark rewrites what is not UTF-8 or printable, and goes on after broken lines"},
-    {"attack_sipp_register_flood", "from_user", "tshark shows no user part of a single octet"},
-    {"attack_sipp_register_flood", "to_user", "tshark shows no user part of a single octet"},
-    {"zeek_sip-long-request-response-paths", "",
+    {"attack_sipsak_random_trash", "", [](const Reading& r) { return !r.ours.empty() && is_alike(r.ours, r.theirs); },
+     "octets that are no UTF-8: tshark shows U+FFFD in their place"},
+    {"attack_sipsak_random_trash", "",
+     [](const Reading& r) { return r.ours.empty() && r.message.malformation == sip::Malformation::NotSip; },
+     "the first line is no request line (a control octet in the method, a broken version): tshark reads on, we do not"},
+    {"attack_sipsak_random_trash", "user_agent",
+     [](const Reading& r) { return is_alike(r.ours.substr(0, r.ours.find('\r')), r.theirs); },
+     "a CR alone ends a line for tshark, not for RFC 3261"},
+    {"attack_sipsak_random_trash", "cseq_method",
+     [](const Reading& r) {
+       return r.message.cseq == 0 && r.ours.size() > r.theirs.size() &&
+              is_alike(r.ours.substr(r.ours.find(' ') + 3), r.theirs);
+     },
+     "a CSeq without a number: tshark takes the method from a fixed place, here after its second letter"},
+    {"attack_sipp_register_flood_1src_50cps", "from_user",
+     [](const Reading& r) { return r.ours.size() == 1 && r.theirs.empty(); },
+     "tshark shows no user part of a single octet"},
+    {"attack_sipp_register_flood_1src_50cps", "to_user",
+     [](const Reading& r) { return r.ours.size() == 1 && r.theirs.empty(); },
+     "tshark shows no user part of a single octet"},
+    {"zeek_sip-long-request-response-paths", "", [](const Reading& r) { return r.ours.empty(); },
      "these headers lie beyond the 8 KiB that are inspected (kMaxHeaderOctets)"},
+    {"honest_sipp_calls_fragmented_invite", "seen",
+     [](const Reading& r) { return r.ours == "no" && r.theirs == "INVITE"; },
+     "tshark reads the first fragment of a datagram by itself; fragments are not ours to read"},
 };
+
+// The first row that explains it, or nullptr.
+const Explained* explanation(std::string_view capture, std::string_view field, const Reading& reading) {
+  for (const Explained& row : kExplained)
+    if (capture == row.capture && (*row.field == 0 || row.field == field) && row.holds(reading)) return &row;
+  return nullptr;
+}
 
 } // namespace
 
@@ -243,38 +294,45 @@ TEST_CASE("tshark reads the recorded messages as we do, but for what the table e
     WARN("skipped: no tshark");
     return;
   }
-  std::vector<std::filesystem::path> captures = files(data_folder() / "captures", ".pcap");
-  for (const auto& path : files(data_folder() / "others", ".pcap")) captures.push_back(path);
   std::size_t compared = 0;
-  for (const auto& path : captures) {
-    const std::string name = path.filename().string();
-    const auto theirs = read_by_tshark(path);
+  std::set<const Explained*> used;
+  for (const auto& path : all_captures()) {
+    const std::string name = path.stem().string();
+    auto theirs = read_by_tshark(path);
+    const auto compare = [&](std::size_t frame, const char* field, const Reading& reading) {
+      if (reading.ours == reading.theirs) return;
+      const Explained* row = explanation(name, field, reading);
+      INFO(name << " frame " << frame << ' ' << field << ": we \"" << reading.ours << "\", tshark \"" << reading.theirs
+                << '"');
+      CHECK(row);
+      used.insert(row);
+    };
     for (const Packet& packet : udp_packets(path)) {
-      const auto found = theirs.find(packet.frame);
       const sip::Message m = sip::parse(packet.payload);
-      if (found == theirs.end() || m.kind == Kind::Keepalive) continue;
+      const auto found = theirs.find(packet.frame);
+      if (found == theirs.end()) {
+        const bool sip = m.kind == Kind::Request || m.kind == Kind::Response;
+        compare(packet.frame, "seen", {sip ? "yes" : "no", "no", m});
+        continue;
+      }
       const Fields ours = read_by_us(m, packet.payload);
       const Fields& other = found->second;
       ++compared;
-      const std::tuple<const char*, std::string, std::string> pairs[] = {
-          {"method", ours.method, other.method},
-          {"status", ours.status, other.status},
-          {"call_id", ours.call_id, other.call_id},
-          {"cseq", ours.cseq, other.cseq},
-          {"cseq_method", ours.cseq_method, other.cseq_method},
-          {"from_user", ours.from_user, other.from_user},
-          {"to_user", ours.to_user, other.to_user},
-          {"user_agent", ours.user_agent, other.user_agent},
-      };
-      for (const auto& [field, we, they] : pairs) {
-        if (we == they) continue;
-        const bool explained = std::any_of(std::begin(kExplained), std::end(kExplained), [&](const Explained& row) {
-          return name.starts_with(row.capture) && (*row.field == 0 || std::string_view(row.field) == field);
-        });
-        INFO(name << " frame " << packet.frame << ' ' << field << ": we \"" << we << "\", tshark \"" << they << '"');
-        CHECK(explained);
-      }
+      compare(packet.frame, "method", {ours.method, other.method, m});
+      compare(packet.frame, "status", {ours.status, other.status, m});
+      compare(packet.frame, "call_id", {ours.call_id, other.call_id, m});
+      compare(packet.frame, "cseq", {ours.cseq, other.cseq, m});
+      compare(packet.frame, "cseq_method", {ours.cseq_method, other.cseq_method, m});
+      compare(packet.frame, "from_user", {ours.from_user, other.from_user, m});
+      compare(packet.frame, "to_user", {ours.to_user, other.to_user, m});
+      compare(packet.frame, "user_agent", {ours.user_agent, other.user_agent, m});
+      theirs.erase(found);
     }
+    for (const auto& [frame, other] : theirs) compare(frame, "seen", {"no", other.method + other.status, {}});
   }
-  CHECK(compared > 8000);
+  CHECK(compared > 18'000);
+  for (const Explained& row : kExplained) {
+    INFO(row.capture << ": nothing needs this row any more: " << row.why);
+    CHECK(used.contains(&row));
+  }
 }
