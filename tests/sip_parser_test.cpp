@@ -1,27 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <catch2/catch.hpp>
 
-#include <cstring>
-#include <memory>
 #include <string>
 
 #include "sip/first_look.h"
 #include "sip/parser.h"
 #include "sip/simd.h"
+#include "tests/sip_datagram.h"
 
 using namespace sipward::sip;
+using sipward::test::Datagram;
 
 namespace {
-
-// An exact-size heap copy, so that the address sanitizer sees a single octet read too far.
-struct Datagram {
-  explicit Datagram(std::string_view text) : octets(new char[text.size()]), size(text.size()) {
-    if (size > 0) std::memcpy(octets.get(), text.data(), size);
-  }
-  operator std::string_view() const { return {octets.get(), size}; }
-  std::unique_ptr<char[]> octets;
-  std::size_t size;
-};
 
 const std::string kRegister = "REGISTER sip:example.com SIP/2.0\r\n"
                               "Via: SIP/2.0/UDP 192.0.2.4:5060;rport;branch=z9hG4bK776asdhds;received=192.0.2.9\r\n"

@@ -19,7 +19,7 @@ struct Row {
 
 constexpr Row kRows[] = {
     {"rfc4475_badaspec", Kind::Request, Malformation::None,
-     "the malformed absolute URI stands in a header that is not judged"},
+     "white space within the angle brackets of To: understood all the same"},
     {"rfc4475_badbranch", Kind::Request, Malformation::None,
      "a branch that is the cookie alone; phones of RFC 2543 send worse"},
     {"rfc4475_baddate", Kind::Request, Malformation::None, "Date is not read"},
@@ -81,7 +81,7 @@ constexpr Row kRows[] = {
     {"rfc5118_ipv6-correct-abnf-2-colons", Kind::Request, Malformation::None, "an IPv6 reference with an IPv4 tail"},
     {"rfc5118_ipv6-good", Kind::Request, Malformation::None, "an IPv6 reference"},
     {"rfc5118_ipv6-in-sdp", Kind::Malformed, Malformation::TruncatedBody,
-     "the transcription ends lines with LF, which makes the body shorter than Content-Length"},
+     "its body is 251 octets where Content-Length says 268: valid but for that"},
     {"rfc5118_mult-ip-in-header", Kind::Request, Malformation::None, "IPv4 and IPv6 side by side"},
     {"rfc5118_mult-ip-in-sdp", Kind::Request, Malformation::None, "IPv4 and IPv6 in the body"},
     {"rfc5118_port-ambiguous", Kind::Request, Malformation::None, "5070 is a part of the address, not a port"},
