@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "sip/first_look_simd.h"
 #include "sip/index_simd.h"
+#include "sip/parser_simd.h"
 #include "sip/simd.h"
 
 // The SIMD ways as compiled for AVX2.
@@ -8,5 +9,6 @@ namespace sipward::sip {
 
 void index_avx2(std::string_view datagram, Index& out) noexcept { index_simd(datagram, out); }
 FirstLook first_look_avx2(std::string_view datagram) noexcept { return first_look_simd(datagram); }
+void parse_avx2(std::string_view datagram, Message& out) noexcept { parse_simd(datagram, out); }
 
 } // namespace sipward::sip

@@ -30,6 +30,16 @@ void index(std::string_view datagram, Index& out) noexcept {
   if (kIsa == Isa::Avx512) return index_avx512(datagram, out);
   return kIsa == Isa::Avx2 ? index_avx2(datagram, out) : index_plain(datagram, out);
 }
+Message parse(std::string_view datagram) noexcept {
+  Message message;
+  if (kIsa == Isa::Avx512) [[likely]]
+    parse_avx512(datagram, message);
+  else if (kIsa == Isa::Avx2)
+    parse_avx2(datagram, message);
+  else
+    parse_plain(datagram, message);
+  return message;
+}
 FirstLook first_look(std::string_view datagram) noexcept {
   if (kIsa == Isa::Avx512) return first_look_avx512(datagram);
   return kIsa == Isa::Avx2 ? first_look_avx2(datagram) : first_look_plain(datagram);
@@ -37,6 +47,7 @@ FirstLook first_look(std::string_view datagram) noexcept {
 #else
 Isa best_isa() noexcept { return Isa::Plain; }
 void index(std::string_view datagram, Index& out) noexcept { index_plain(datagram, out); }
+Message parse(std::string_view datagram) noexcept { return parse_plain(datagram); }
 FirstLook first_look(std::string_view datagram) noexcept { return first_look_plain(datagram); }
 #endif
 

@@ -15,7 +15,6 @@ FirstLook first_look_by_index(std::string_view datagram, const Index& index) noe
   if (index.malformation == Malformation::BadRequestUri) look.kind = Kind::Request;
   if (index.malformation == Malformation::NoHeaders) look.kind = index.status != 0 ? Kind::Response : Kind::Request;
   look.user_agent = index.value(Header::UserAgent, datagram);
-  look.from = index.value(Header::From, datagram);
   return look;
 }
 

@@ -5,7 +5,7 @@
 
 #include "sip/message.h"
 
-// The first tier of inspection: what most packets need, and all that a scanner's packet needs. It finds two headers,
+// The first tier of inspection: what most packets need, and all that most scanners' packets need. It finds one header,
 // not all.
 namespace sipward::sip {
 
@@ -17,7 +17,7 @@ struct FirstLook {
   std::uint16_t status = 0;
   std::uint16_t unused_too = 0;
   Span user_agent; // of the first User-Agent header
-  Span from;       // of the first From header
+  std::uint32_t unused_as_well = 0;
   friend bool operator==(const FirstLook&, const FirstLook&) = default;
 };
 

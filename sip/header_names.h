@@ -16,7 +16,7 @@ struct HeaderName {
   Header header;
 };
 
-inline constexpr std::array<HeaderName, 26> kHeaderNames{{
+inline constexpr std::array<HeaderName, 24> kHeaderNames{{
     {"via", Header::Via},
     {"v", Header::Via},
     {"from", Header::From},
@@ -41,17 +41,10 @@ inline constexpr std::array<HeaderName, 26> kHeaderNames{{
     {"content-type", Header::ContentType},
     {"c", Header::ContentType},
     {"accept", Header::Accept},
-    {"subject", Header::Subject},
-    {"s", Header::Subject},
 }};
 
-constexpr Header header_of(std::string_view name) noexcept {
-  for (const HeaderName& known : kHeaderNames)
-    if (text::equals(name, known.name)) return known.header;
-  return Header::Other;
-}
-
-// Everything but the lines is as for an empty datagram. Defined with the plain index.
-void reset(Index& out) noexcept;
+// A header by its name, in any case. Defined with the plain index: not inline, so that no copy for one processor serves
+// another.
+Header header_of(std::string_view name) noexcept;
 
 } // namespace sipward::sip

@@ -13,22 +13,21 @@ namespace sipward::sip {
 
 inline constexpr std::size_t kMaxHeaders = 128;       // headers read per message; further ones are not looked at
 inline constexpr std::size_t kMaxHeaderOctets = 8192; // octets inspected for headers
-inline constexpr std::size_t kMaxLines = 256;         // lines looked at, those of folded headers among them
 
 // One header, its continuation lines included (RFC 3261, section 7.3.1).
 //
 //   User-Agent : friendly-scanner\r\n
-//   |name      | |value_begin    |end
+//   |name      |                 |end
 //              |colon
-struct alignas(8) HeaderLine { // no initialisers: an Index has a thousand octets of these
+struct HeaderLine {
   std::uint16_t name;
-  std::uint16_t colon; // == end, where the line has none
+  std::uint16_t colon; // == end, where the header has none
   std::uint16_t end;
   Header header;
-  std::uint8_t unused; // makes it one 64-bit word, to be written at once
   friend bool operator==(const HeaderLine&, const HeaderLine&) = default;
 };
 
+// Columns, not rows: each is written at once, for many headers. No initialisers: it is three thousand octets.
 struct Index {
   Kind kind;
   Method method;
@@ -36,17 +35,30 @@ struct Index {
   Keepalive keepalive;
   std::uint16_t status;
   Span method_token, request_uri;
-  std::uint16_t header_count; // lines[1] .. lines[header_count]
+  std::uint16_t header_count; // headers 1 .. header_count
   std::uint16_t body;         // where the body begins; 0: no empty line was found
-  // The first header of each kind, as an index into lines, and how many there are. lines[0] is absent: all zeroes.
-  std::array<std::uint8_t, kHeaderKinds> first;
-  std::array<std::uint8_t, kHeaderKinds> counts;
-  std::array<HeaderLine, kMaxHeaders + 1> lines;
 
-  const HeaderLine& line(Header header) const noexcept { return lines[first[static_cast<std::size_t>(header)]]; }
-  // The value of a header without the white space around it; absent if there is no such header.
-  Span value(Header header, std::string_view datagram) const noexcept { return value(line(header), datagram); }
-  static Span value(const HeaderLine& line, std::string_view datagram) noexcept;
+  // By Header: the first one of each known kind (0: there is none), and how many there are.
+  static constexpr std::size_t kKinds = 32; // kHeaderKinds, and room to be written at once
+  std::array<std::uint8_t, kKinds> first;
+  std::array<std::uint8_t, kKinds> counts;
+
+  // By header. Where its line begins, which is where the one before it ends; where its colon stands (no colon: its last
+  // octet or beyond); and which it is.
+  static constexpr std::size_t kRoom = kMaxHeaderOctets / 8; // may be written behind the last one, and means nothing
+  std::array<std::uint16_t, kMaxHeaders + 2 + kRoom> begins;
+  std::array<std::uint16_t, kMaxHeaders + 1> colons;
+  std::array<Header, kMaxHeaders + 1> kinds;
+
+  std::uint8_t count(Header header) const noexcept { return counts[static_cast<std::size_t>(header)]; }
+  // The header at place i, 1 .. header_count.
+  HeaderLine line(std::size_t i, std::string_view datagram) const noexcept;
+  // The value of the header at place i without the white space around it; of place 0 it is absent.
+  Span value(std::size_t i, std::string_view datagram) const noexcept;
+  // The value of the first header of this kind; absent if there is none.
+  Span value(Header header, std::string_view datagram) const noexcept {
+    return value(first[static_cast<std::size_t>(header)], datagram);
+  }
 };
 
 // Reads every header's place. Any thread; total, allocates nothing. Longer input than 65,535 octets is read as if it

@@ -12,38 +12,52 @@ namespace {
 
 using namespace text;
 
-struct Line {
-  std::size_t begin, end; // without the line end
-  std::size_t next;       // where the next line begins
-  bool complete;          // ended by LF or by the end of the datagram, not by kMaxHeaderOctets
-};
-
-Line line_at(std::string_view datagram, std::size_t begin) noexcept {
-  const std::size_t limit = std::min(datagram.size(), kMaxHeaderOctets);
-  std::size_t end = begin;
-  while (end < limit && datagram[end] != '\n') ++end;
-  const bool ended = end < limit;
-  const std::size_t next = ended ? end + 1 : end;
-  if (end > begin && datagram[end - 1] == '\r') --end;
-  return {begin, end, next, ended || limit == datagram.size()};
+// The end of the physical line that begins here: at its LF, or at the limit.
+std::size_t line_end(std::string_view datagram, std::size_t begin, std::size_t limit) noexcept {
+  while (begin < limit && datagram[begin] != '\n') ++begin;
+  return begin;
 }
 
-void add(std::string_view datagram, const Line& line, Index& out) noexcept {
-  HeaderLine& header = out.lines[++out.header_count];
-  const std::size_t colon = datagram.substr(0, line.end).find(':', line.begin);
-  const bool named = colon != std::string_view::npos;
-  header.name = static_cast<std::uint16_t>(line.begin);
-  header.colon = static_cast<std::uint16_t>(named ? colon : line.end);
-  header.end = static_cast<std::uint16_t>(line.end);
-  std::size_t name_end = named ? colon : line.begin;
-  while (name_end > line.begin && is_space(datagram[name_end - 1])) --name_end;
-  header.header = header_of(span(line.begin, name_end).in(datagram));
-  header.unused = 0;
-  const auto kind = static_cast<std::size_t>(header.header);
-  if (out.counts[kind]++ == 0) out.first[kind] = static_cast<std::uint8_t>(out.header_count);
+// A line that begins with white space (or with a control character, which begins no header) continues the one before.
+bool continues(char c) noexcept { return static_cast<unsigned char>(c) <= ' '; }
+
+// Length of the empty line here: 1 or 2, or 0 where the line is not empty. A CR that ends the datagram counts as one.
+std::size_t empty_line(std::string_view datagram, std::size_t at) noexcept {
+  if (at < datagram.size() && datagram[at] == '\n') return 1;
+  if (at >= datagram.size() || datagram[at] != '\r') return 0;
+  return at + 1 == datagram.size() ? 1 : datagram[at + 1] == '\n' ? 2 : 0;
 }
 
-} // namespace
+void add(std::string_view datagram, std::size_t i, Index& out) noexcept {
+  const std::size_t begin = out.begins[i], end = out.begins[i + 1] - 1u;
+  std::size_t colon = begin;
+  while (colon < end && datagram[colon] != ':') ++colon;
+  std::size_t name_end = colon < end ? colon : begin;
+  while (name_end > begin && is_space(datagram[name_end - 1])) --name_end;
+  const Header header = header_of(span(begin, name_end).in(datagram));
+  out.colons[i] = static_cast<std::uint16_t>(colon);
+  out.kinds[i] = header;
+  const auto kind = static_cast<std::size_t>(header);
+  if (out.counts[kind]++ == 0 && header != Header::Other) out.first[kind] = static_cast<std::uint8_t>(i);
+}
+
+// Finds where each header begins, up to the empty line. headers[i + 1] is where header i ends.
+void find_headers(std::string_view datagram, std::size_t at, std::size_t limit, Index& out) noexcept {
+  std::size_t count = 0;
+  while (at < limit) {
+    if (const std::size_t length = empty_line(datagram.substr(0, limit), at)) {
+      out.body = static_cast<std::uint16_t>(at + length);
+      break;
+    }
+    const std::size_t lf = line_end(datagram, at, limit);
+    if (lf == limit && limit < datagram.size()) break; // cut by kMaxHeaderOctets: not a line that we know
+    if (!continues(datagram[at]) && count++ == kMaxHeaders) break;
+    if (!continues(datagram[at])) out.begins[count] = static_cast<std::uint16_t>(at);
+    at = lf + 1; // beyond the limit, where no LF ends the last line
+  }
+  out.header_count = static_cast<std::uint16_t>(std::min(count, kMaxHeaders));
+  out.begins[out.header_count + 1u] = static_cast<std::uint16_t>(at);
+}
 
 void reset(Index& out) noexcept {
   out.kind = Kind::Malformed;
@@ -55,7 +69,14 @@ void reset(Index& out) noexcept {
   out.header_count = out.body = 0;
   out.first = {};
   out.counts = {};
-  out.lines[0] = {};
+}
+
+} // namespace
+
+Header header_of(std::string_view name) noexcept {
+  for (const HeaderName& known : kHeaderNames)
+    if (equals(name, known.name)) return known.header;
+  return Header::Other;
 }
 
 void index_plain(std::string_view datagram, Index& out) noexcept {
@@ -63,35 +84,31 @@ void index_plain(std::string_view datagram, Index& out) noexcept {
   datagram = datagram.substr(0, 65'535);
   if (read_keepalive(datagram, out)) return;
   const std::size_t begin = skip_line_ends(datagram);
-  Line line = line_at(datagram, begin);
-  if (!line.complete) return;
-  read_start_line(datagram, line.begin, line.end, out);
+  const std::size_t limit = std::min(datagram.size(), kMaxHeaderOctets);
+  const std::size_t lf = line_end(datagram, begin, limit);
+  if (lf == limit && limit < datagram.size()) return;
+  read_start_line(datagram, begin, lf > begin && datagram[lf - 1] == '\r' ? lf - 1 : lf, out);
   if (out.malformation == Malformation::NotSip) return;
 
-  for (std::size_t n = 0; n < kMaxLines && line.next < datagram.size(); ++n) {
-    line = line_at(datagram, line.next);
-    if (!line.complete) break;
-    if (line.begin == line.end) {
-      out.body = static_cast<std::uint16_t>(line.next);
-      break;
-    }
-    if (datagram[line.begin] == ' ' || datagram[line.begin] == '\t') {
-      if (out.header_count > 0) out.lines[out.header_count].end = static_cast<std::uint16_t>(line.end);
-      continue;
-    }
-    if (out.header_count == kMaxHeaders) break;
-    add(datagram, line, out);
-  }
+  find_headers(datagram, lf + 1, limit, out);
+  for (std::size_t i = 1; i <= out.header_count; ++i) add(datagram, i, out);
   if (out.header_count == 0 && out.malformation == Malformation::None) {
     out.kind = Kind::Malformed;
     out.malformation = Malformation::NoHeaders;
   }
 }
 
-Span Index::value(const HeaderLine& line, std::string_view datagram) noexcept {
-  if (line.end == 0) return {};
-  const std::size_t begin = line.colon < line.end ? line.colon + 1u : line.end;
-  return trim(datagram, begin, line.end);
+HeaderLine Index::line(std::size_t i, std::string_view datagram) const noexcept {
+  std::size_t end = begins[i + 1] - 1u;
+  if (end > begins[i] && datagram[end - 1] == '\r') --end;
+  return {begins[i], static_cast<std::uint16_t>(std::min<std::size_t>(colons[i], end)), static_cast<std::uint16_t>(end),
+          kinds[i]};
+}
+
+Span Index::value(std::size_t i, std::string_view datagram) const noexcept {
+  if (i == 0) return {};
+  const std::size_t end = begins[i + 1] - 1u;
+  return trim(datagram, std::min<std::size_t>(colons[i] + 1u, end), end);
 }
 
 } // namespace sipward::sip

@@ -3,8 +3,13 @@
 
 #include <immintrin.h>
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+
+#include "sip/message.h"
+#include "sip/splats.h"
 
 // 64 octets at once, on AVX2 or AVX-512 as the including file is compiled. Everything here has internal linkage: a copy
 // for one processor must never serve another.
@@ -13,54 +18,125 @@ namespace {
 
 constexpr std::size_t kBlock = 64;
 
+// Made in a register and stored at once: two narrow stores, read as one word soon after, would make the reader wait.
+[[gnu::always_inline]] inline Span span_at(std::size_t begin, std::size_t end) noexcept {
+  return std::bit_cast<Span>(static_cast<std::uint32_t>(begin | end << 16));
+}
+
+inline bool is_white(char c) noexcept { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+inline bool is_control_or_space(char c) noexcept { return static_cast<unsigned char>(c) <= ' '; }
+
+// By low nibble: the white space that has it, or what cannot have it.
+alignas(16) constexpr char kSpaceTable[16] = {' ', 0, 0, 0, 0, 0, 0, 0, 0, '\t', '\n', 0, 0, '\r', 0, 0};
+
 #if defined(__AVX512BW__) && defined(__AVX512VBMI2__)
 
-struct Octets {
-  __m512i all;
-};
-inline Octets load_octets(const char* at) noexcept { return {_mm512_loadu_si512(at)}; }
-inline Octets folded(Octets o) noexcept { return {_mm512_or_si512(o.all, _mm512_set1_epi8(0x20))}; }
-inline std::uint64_t equal(Octets o, char c) noexcept { return _mm512_cmpeq_epi8_mask(o.all, _mm512_set1_epi8(c)); }
-inline std::uint64_t equal_either(Octets o, char a, char b) noexcept { return equal(o, a) | equal(o, b); }
+// Up to 64 octets at `at` of `readable` >= 64; those behind the last one are zeroes, and are not touched.
+class Block {
+public:
+  Block(const char* data, std::size_t at, std::size_t readable) noexcept
+      : Block(data + at, readable - at < kBlock ? _bzhi_u64(~0ull, static_cast<std::uint32_t>(readable - at)) : ~0ull) {
+  }
+  // 64 octets, all of which may be read.
+  static Block whole(const char* from) noexcept { return Block(_mm512_loadu_si512(from)); }
+  // The first `length` <= 64 of those at `at`.
+  static Block first(const char* data, std::size_t at, std::size_t, std::size_t length) noexcept {
+    return {data + at, _bzhi_u64(~0ull, static_cast<std::uint32_t>(length))};
+  }
+  // Bit i: is it octet i?
+  std::uint64_t equal(char c) const noexcept { return _mm512_cmpeq_epi8_mask(all_, splat(c)); }
+  std::uint64_t equal_folded(char c) const noexcept { // c: a small letter
+    return _mm512_cmpeq_epi8_mask(_mm512_or_si512(all_, splat(0x20)), splat(c));
+  }
+  std::uint64_t at_most(char c) const noexcept { return _mm512_cmple_epu8_mask(all_, splat(c)); }
+  std::uint64_t between(char low, char high) const noexcept {
+    return _mm512_cmple_epu8_mask(_mm512_sub_epi8(all_, splat(low)), splat(static_cast<char>(high - low)));
+  }
+  // Space, tab, CR and LF.
+  std::uint64_t spaces() const noexcept {
+    const __m512i table = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kSpaceTable)));
+    return _mm512_cmpeq_epi8_mask(_mm512_shuffle_epi8(table, all_), all_);
+  }
 
-// Writes base + the place of each of the first 32 set bits; anything may stand behind those, up to out[31].
+private:
+  Block(const char* from, std::uint64_t mask) noexcept : all_(_mm512_maskz_loadu_epi8(mask, from)) {}
+  explicit Block(__m512i all) noexcept : all_(all) {}
+  static __m512i splat(char c) noexcept { return _mm512_load_si512(kSplats[static_cast<unsigned char>(c)].octets); }
+  __m512i all_;
+};
+
+// Writes base + the place of each of the first eight set bits; anything may stand behind those, up to out[7].
 inline void write_places(std::uint64_t bits, std::size_t base, std::uint16_t* out) noexcept {
   alignas(64) static constexpr std::uint8_t kIota[64] = {
       0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
       22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
       44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
   const __m512i places = _mm512_maskz_compress_epi8(bits, _mm512_load_si512(kIota));
-  const __m512i wide = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(places));
-  _mm512_storeu_si512(out, _mm512_add_epi16(wide, _mm512_set1_epi16(static_cast<short>(base))));
+  const __m128i wide = _mm_cvtepu8_epi16(_mm512_castsi512_si128(places));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_add_epi16(wide, _mm_set1_epi16(static_cast<short>(base))));
 }
-constexpr std::uint32_t kPlacesAtOnce = 32;
+constexpr std::uint32_t kPlacesAtOnce = 8;
 
 #else
 
-struct Octets {
-  __m256i low, high;
+// Up to 64 octets at `at` of `readable` >= 64. Near the end the last 64 octets are loaded, and the bits moved down.
+class Block {
+public:
+  Block(const char* data, std::size_t at, std::size_t readable) noexcept : Block(data, at, readable, kBlock) {}
+  // 64 octets, all of which may be read.
+  static Block whole(const char* from) noexcept { return {from, 0, kBlock, kBlock}; }
+  // The first `length` <= 64 of those at `at`.
+  static Block first(const char* data, std::size_t at, std::size_t readable, std::size_t length) noexcept {
+    return {data, at, readable, length};
+  }
+  // Bit i: is it octet i?
+  std::uint64_t equal(char c) const noexcept {
+    const __m256i wanted = splat(c);
+    return bits_of(_mm256_cmpeq_epi8(low_, wanted), _mm256_cmpeq_epi8(high_, wanted));
+  }
+  std::uint64_t equal_folded(char c) const noexcept { // c: a small letter
+    const __m256i fold = splat(0x20), wanted = splat(c);
+    return bits_of(_mm256_cmpeq_epi8(_mm256_or_si256(low_, fold), wanted),
+                   _mm256_cmpeq_epi8(_mm256_or_si256(high_, fold), wanted));
+  }
+  std::uint64_t at_most(char c) const noexcept { return at_most(low_, high_, c) | ~keep_; } // as if zeroes followed
+  std::uint64_t between(char low, char high) const noexcept {
+    const __m256i base = splat(low);
+    return at_most(_mm256_sub_epi8(low_, base), _mm256_sub_epi8(high_, base), static_cast<char>(high - low));
+  }
+  // Space, tab, CR and LF.
+  std::uint64_t spaces() const noexcept {
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kSpaceTable)));
+    return bits_of(_mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, low_), low_),
+                   _mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, high_), high_));
+  }
+
+private:
+  Block(const char* data, std::size_t at, std::size_t readable, std::size_t length) noexcept
+      : over_(static_cast<std::uint32_t>(at + kBlock > readable ? at + kBlock - readable : 0)),
+        keep_(_bzhi_u64(~0ull >> over_, static_cast<std::uint32_t>(length))) {
+    const char* from = data + at - over_;
+    low_ = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    high_ = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 32));
+  }
+  static __m256i splat(char c) noexcept {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(kSplats[static_cast<unsigned char>(c)].octets));
+  }
+  std::uint64_t bits_of(__m256i low, __m256i high) const noexcept {
+    const std::uint64_t bits = static_cast<std::uint32_t>(_mm256_movemask_epi8(low)) |
+                               static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm256_movemask_epi8(high))) << 32;
+    return bits >> over_ & keep_;
+  }
+  std::uint64_t at_most(__m256i low, __m256i high, char c) const noexcept {
+    const __m256i most = splat(c);
+    return bits_of(_mm256_cmpeq_epi8(_mm256_max_epu8(low, most), most),
+                   _mm256_cmpeq_epi8(_mm256_max_epu8(high, most), most));
+  }
+  std::uint32_t over_;
+  std::uint64_t keep_;
+  __m256i low_, high_;
 };
-inline Octets load_octets(const char* at) noexcept {
-  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)),
-          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + 32))};
-}
-inline Octets folded(Octets o) noexcept {
-  const __m256i fold = _mm256_set1_epi8(0x20);
-  return {_mm256_or_si256(o.low, fold), _mm256_or_si256(o.high, fold)};
-}
-inline std::uint64_t bits_of(__m256i low, __m256i high) noexcept {
-  return static_cast<std::uint32_t>(_mm256_movemask_epi8(low)) |
-         static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm256_movemask_epi8(high))) << 32;
-}
-inline std::uint64_t equal(Octets o, char c) noexcept {
-  const __m256i wanted = _mm256_set1_epi8(c);
-  return bits_of(_mm256_cmpeq_epi8(o.low, wanted), _mm256_cmpeq_epi8(o.high, wanted));
-}
-inline std::uint64_t equal_either(Octets o, char a, char b) noexcept {
-  const __m256i x = _mm256_set1_epi8(a), y = _mm256_set1_epi8(b);
-  return bits_of(_mm256_or_si256(_mm256_cmpeq_epi8(o.low, x), _mm256_cmpeq_epi8(o.low, y)),
-                 _mm256_or_si256(_mm256_cmpeq_epi8(o.high, x), _mm256_cmpeq_epi8(o.high, y)));
-}
+
 inline void write_places(std::uint64_t bits, std::size_t base, std::uint16_t* out) noexcept {
   for (int i = 0; i < 4; ++i) {
     out[i] = static_cast<std::uint16_t>(base + _tzcnt_u64(bits));
@@ -71,14 +147,17 @@ constexpr std::uint32_t kPlacesAtOnce = 4;
 
 #endif
 
-// The block at `at` of `readable` >= 64 octets. Near the end the last 64 octets are loaded, and the bits moved down.
-struct Block {
-  Octets octets;
-  std::uint32_t shift;
-};
-inline Block block_at(const char* data, std::size_t readable, std::size_t at) noexcept {
-  const std::size_t over = at + kBlock > readable ? at + kBlock - readable : 0;
-  return {load_octets(data + at - over), static_cast<std::uint32_t>(over)};
+// Appends base + the place of each set bit: as many at once as the processor can, the rest one by one.
+[[gnu::always_inline]] inline std::uint16_t* append(std::uint16_t* out, std::uint64_t bits, std::size_t base) noexcept {
+  const auto count = static_cast<std::uint32_t>(_mm_popcnt_u64(bits));
+  write_places(bits, base, out);
+  if (count > kPlacesAtOnce) [[unlikely]] {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      out[i] = static_cast<std::uint16_t>(base + _tzcnt_u64(bits));
+      bits = _blsr_u64(bits);
+    }
+  }
+  return out + count;
 }
 
 // Bits of a block at which an empty line may end: a line end with another one or two octets before it. `before` is the

@@ -68,7 +68,9 @@ inline constexpr std::array kAgentMarks{
     AgentMark{"eyebeam release 3015c stamp 27107", Weight::Soft},
 };
 
-// Marks of the message's shape, which a changed User-Agent does not hide; each found by a rule of its own in marks.cpp.
+// Marks of the message's shape, which a changed User-Agent does not hide; each found by a rule of its own in
+// shapes.cpp. Left out on purpose, because honest parties do the same: SIPp's own user and subject (carriers test with
+// it), users called 100 or tester, two spaces behind a colon, addresses in place of domains.
 enum class Shape : std::uint8_t {
   SipviciousTag,   // From tag: hex of the target, 0x01 and a decimal number
   SvcrackTag,      // From tag 3206210844
@@ -76,21 +78,25 @@ enum class Shape : std::uint8_t {
   SipviciousName,  // "sipvicious", or its copies' "sipsscuser" and "ccxllrlflgig", as the caller's name or user
   SipviciousShape, // three of: decimal branch with rport, Call-ID of digits, bare Contact, Accept on REGISTER
   SipptsShape,     // a branch of 71 letters and digits without the cookie
-  NmapProbe,       // nmap's service probe: sip:nm, tag=root, Call-ID 50000
+  NmapProbe,       // nmap's service probe: sip:nm, nm@nm to nm2@nm2, tag=root with Call-ID 50000
   NmapName,        // "Nmap NSE" as the caller's name
   Hydra,           // Call-ID 1337@..., no From tag, no branch
   Masscan,         // a branch that runs into the next line of its template
   Zmap,            // a User-Agent of eight random letters, a branch without the cookie, NULs at the end
   SipcliBranch,    // the branch is the cookie and the Call-ID
-  ToolUser,        // SIVuS, thisisthecanary: users that only a tool is called
+  ToolUser,        // SIVuS, smap, thisisthecanary: users that only a tool is called
+  ContactNone,     // Contact: None, a program's word for nothing
+  CopiedIds,       // two of RFC 3261's example tag, Call-ID and branches
+  TortureUri,      // RFC 4475's unusual request URI
   BorrowedCisco,   // a Cisco gateway's name on a PJSIP stack, or with a Call-ID of fifty letters
-  Shellshock,      // "() {" in a header value
+  Shellshock,      // "() {" at the beginning of a value or name
   LoopbackVia,     // from here on soft: a Via of 127.0.0.0/8
   NoCookie,        // a branch without z9hG4bK
   DecimalBranch,   // z9hG4bK- and up to ten digits, with rport
   DigitsCallId,    // digits and nothing else
   RegisterAccept,  // Accept on a REGISTER
   ExampleHost,     // hosts of RFC 3261's examples
+  CopiedId,        // one of RFC 3261's example tag, Call-ID and branches
 };
 inline constexpr std::array kShapeMarks{
     Mark{"sipvicious_tag", Weight::Hard},
@@ -106,6 +112,9 @@ inline constexpr std::array kShapeMarks{
     Mark{"zmap", Weight::Hard},
     Mark{"sipcli_branch", Weight::Hard},
     Mark{"tool_user", Weight::Hard},
+    Mark{"contact_none", Weight::Hard},
+    Mark{"copied_ids", Weight::Hard},
+    Mark{"torture_uri", Weight::Hard},
     Mark{"borrowed_cisco", Weight::Hard},
     Mark{"shellshock", Weight::Hard},
     Mark{"loopback_via", Weight::Soft},
@@ -114,6 +123,7 @@ inline constexpr std::array kShapeMarks{
     Mark{"digits_call_id", Weight::Soft},
     Mark{"register_accept", Weight::Soft},
     Mark{"example_host", Weight::Soft},
+    Mark{"copied_id", Weight::Soft},
 };
 
 } // namespace sipward::sip

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "sip/agent_cache.h"
 #include "sip/agent_table.h"
 #include "sip/first_look.h"
 #include "sip/message.h"
@@ -50,22 +51,32 @@ public:
   Marks(const Marks&) = delete;
   Marks& operator=(const Marks&) = delete;
 
-  // The weightiest mark of this message, or nullptr. Any thread; the pointer lives as long as this object, or longer.
-  const Mark* find(const Message& message, std::string_view datagram) const noexcept;
+  // Any thread may call these, with a cache of its own or none; the pointers live as long as this object, or longer.
+
+  // The weightiest mark of this message, or nullptr.
+  const Mark* find(const Message& message, std::string_view datagram, AgentCache* cache = nullptr) const noexcept;
 
   // All of them, for adding up. A response has a name (User-Agent, Server) only: its shape was given by its request.
-  MarkSet find_all(const Message& message, std::string_view datagram) const noexcept;
+  MarkSet find_all(const Message& message, std::string_view datagram, AgentCache* cache = nullptr) const noexcept;
 
-  // The hard marks that a first look can show: those of the name and of a From tag at the end of its value. Any thread.
-  const Mark* find(const FirstLook& look, std::string_view datagram) const noexcept;
+  // The hard mark that a first look can show: that of the name.
+  const Mark* find(const FirstLook& look, std::string_view datagram, AgentCache* cache = nullptr) const noexcept;
 
   // The mark of a User-Agent or Server value alone, or nullptr. Any thread.
   const Mark* user_agent(std::string_view value) const noexcept;
+
+  // Tells these marks from all others that this process ever made. Never 0.
+  std::uint64_t id() const noexcept { return id_; }
 
   // Is this pattern well-formed? (At least three characters beside the stars, stars only at the ends.)
   static bool valid_pattern(std::string_view pattern) noexcept;
 
 private:
+  const Mark* user_agent(std::string_view datagram, Span value, AgentCache* cache) const noexcept {
+    return cache ? cache->find(*this, datagram, value) : user_agent(value.in(datagram));
+  }
+
+  std::uint64_t id_;
   std::vector<std::string> written_; // the operator's
   std::vector<Mark> agents_;         // by id in table_
   AgentTable table_;

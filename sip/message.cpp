@@ -60,6 +60,7 @@ std::string_view to_string(Malformation malformation) noexcept {
   case Malformation::BadContentLength: return "bad_content_length";
   case Malformation::ConflictingContentLength: return "conflicting_content_length";
   case Malformation::TruncatedBody: return "truncated_body";
+  case Malformation::TooManyParameters: return "too_many_parameters";
   }
   return "none";
 }

@@ -24,9 +24,10 @@ namespace sipward::sip {
 
 // A part of the datagram: octets begin .. end-1. Absent parts have begin == end == 0; an empty value has begin == end >
 // 0.
+// One word, not two halves: it is made, stored and read at once.
 struct Span {
-  std::uint16_t begin = 0;
-  std::uint16_t end = 0;
+  std::uint32_t begin : 16 = 0;
+  std::uint32_t end : 16 = 0;
   constexpr bool present() const noexcept { return end != 0; }
   constexpr bool empty() const noexcept { return begin == end; }
   constexpr std::size_t size() const noexcept { return static_cast<std::size_t>(end - begin); }
@@ -90,8 +91,9 @@ enum class Malformation : std::uint8_t {
   CSeqOverflow,             // 2^31 or more (RFC 3261, section 8.1.1.5)
   CSeqMismatch,             // a request's CSeq names another method
   BadContentLength,         // negative, or not a number
-  ConflictingContentLength, // two that differ
+  ConflictingContentLength, // two that differ, or more than eight
   TruncatedBody,            // Content-Length beyond the end of the datagram
+  TooManyParameters,        // more than 32 in one value; the further ones were not read
 };
 std::string_view to_string(Malformation malformation) noexcept;
 
@@ -115,9 +117,8 @@ enum class Header : std::uint8_t {
   ContentLength,
   ContentType,
   Accept,
-  Subject,
 };
-inline constexpr std::size_t kHeaderKinds = 19;
+inline constexpr std::size_t kHeaderKinds = 18;
 
 // Digest credentials (Authorization, Proxy-Authorization) or a challenge (realm and nonce only); RFC 3261, section 22.
 // Quoted values without their quotes.

@@ -10,64 +10,70 @@
 // The known header names in a table without collisions, for lookups that branch on nothing. Private to sip/.
 namespace sipward::sip {
 
-// A name and its colon as 32 octets, ready to be compared with (line | fold). `fold` is 0x20 at letters only, so that
-// CR is not taken for '-'.
-struct alignas(64) NameSlot {
-  char pattern[32];
-  char fold[32];
-};
-struct NameMeta {
-  std::uint8_t length; // 0: an empty slot
-  Header header;
+// The octets that end with a name's last one, and the LF before its first: comparing that compares the length as well.
+//
+//   ... 0 0 \n c s e q     pattern
+//   ... 0 0 ff df df df df mask: letters in any case
+//
+// Of a name longer than 15 octets only the last 16 stand here; who finds it must look at the rest.
+struct alignas(32) NameSlot {
+  char pattern[16];
+  unsigned char mask[16];
 };
 
 inline constexpr std::size_t kNameSlots = 64;
+inline constexpr std::size_t kWholeName = 15; // octets that a slot compares wholly
 
-// `head`: the first four octets (fewer if the name is shorter), letters in lower case; `length`: of the name.
-constexpr std::size_t name_slot(std::uint64_t head, std::uint64_t length, std::uint64_t multiplier) noexcept {
-  return ((head | length << 32) * multiplier) >> 58;
+// A name's key: its last two octets (of the shortest the LF before it, too) and its length.
+constexpr std::uint32_t name_key(std::uint32_t last_two, std::uint32_t length) noexcept {
+  return (last_two | 0x2020) + (length << 16);
 }
+constexpr std::size_t name_slot(std::uint32_t key, std::uint32_t multiplier) noexcept { return key * multiplier >> 26; }
 
-constexpr std::uint32_t name_head(std::string_view name) noexcept {
-  std::uint32_t head = 0;
-  for (std::size_t i = 0; i < name.size() && i < 4; ++i)
-    head |= static_cast<std::uint32_t>(static_cast<unsigned char>(name[i]) | 0x20u) << (8 * i);
-  return head;
+constexpr std::uint32_t name_key(std::string_view name) noexcept {
+  const auto octet = [name](std::size_t from_end) {
+    return static_cast<std::uint32_t>(from_end <= name.size() ? static_cast<unsigned char>(name[name.size() - from_end])
+                                                              : '\n');
+  };
+  return name_key(octet(2) | octet(1) << 8, static_cast<std::uint32_t>(name.size()));
 }
 
 // A multiplier that gives each name a slot of its own.
-consteval std::uint64_t find_multiplier() {
-  for (std::uint64_t candidate = 0x9e37'79b9'7f4a'7c15;; candidate += 0x0001'0000'1002) {
+consteval std::uint32_t find_multiplier() {
+  for (std::uint32_t candidate = 0x9e37'79b9;; candidate += 0x0001'0002) {
     std::uint64_t taken = 0;
     bool good = true;
     for (const HeaderName& known : kHeaderNames) {
-      const std::uint64_t bit = std::uint64_t{1} << name_slot(name_head(known.name), known.name.size(), candidate);
+      const std::uint64_t bit = std::uint64_t{1} << name_slot(name_key(known.name), candidate);
       good = good && (taken & bit) == 0;
       taken |= bit;
     }
     if (good) return candidate;
   }
 }
-inline constexpr std::uint64_t kNameMultiplier = find_multiplier();
+inline constexpr std::uint32_t kNameMultiplier = find_multiplier();
 
 struct NameTable {
   std::array<NameSlot, kNameSlots> slots{};
-  std::array<NameMeta, kNameSlots> metas{};
+  std::array<Header, kNameSlots> headers{};
 };
 
 consteval NameTable make_name_table() {
   NameTable table;
+  for (NameSlot& slot : table.slots) slot.mask[0] = 0xff, slot.pattern[0] = 1; // nothing matches an empty one ...
   for (const HeaderName& known : kHeaderNames) {
-    const auto length = static_cast<std::uint32_t>(known.name.size());
-    const std::size_t at = name_slot(name_head(known.name), length, kNameMultiplier);
-    for (std::size_t i = 0; i < length; ++i) {
-      table.slots[at].pattern[i] = known.name[i];
-      table.slots[at].fold[i] = text::is_alpha(known.name[i]) ? 0x20 : 0;
+    const std::size_t at = name_slot(name_key(known.name), kNameMultiplier), size = known.name.size();
+    NameSlot& slot = table.slots[at];
+    slot.mask[0] = 0, slot.pattern[0] = 0;
+    for (std::size_t i = 0; i < size && i < 16; ++i) {
+      const char c = known.name[size - 1 - i];
+      slot.pattern[15 - i] = text::is_alpha(c) ? static_cast<char>(c & 0xdf) : c;
+      slot.mask[15 - i] = text::is_alpha(c) ? 0xdf : 0xff;
     }
-    table.slots[at].pattern[length] = ':';
-    table.metas[at] = {static_cast<std::uint8_t>(length), known.header};
+    if (size <= kWholeName) slot.pattern[15 - size] = '\n', slot.mask[15 - size] = 0xff;
+    table.headers[at] = known.header;
   }
-  return table;
+  return table; // ... and if one did, it would be Header::Other
 }
 inline constexpr NameTable kNameTable = make_name_table();
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "sip/text.h"
+#include "sip/values.h"
 
 namespace sipward::sip {
 namespace {
@@ -71,7 +72,7 @@ void read_status_line(std::string_view datagram, std::size_t begin, std::size_t 
   const std::size_t code = i;
   while (i < line.size() && is_digit(line[i])) ++i;
   std::uint32_t status = 0;
-  if (i - code != 3 || (i < line.size() && !is_space(line[i])) || !number(line.substr(code, 3), status) ||
+  if (i - code != 3 || (i < line.size() && !is_space(line[i])) || !read_number(line.substr(code, 3), status) ||
       status < 100 || status > 699) {
     out.malformation = Malformation::BadStatus;
     return;

@@ -3,11 +3,13 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 
+#include "sip/lanes.h"
 #include "sip/message.h"
 
 // The usual start lines: a status line, or a known method of up to eight letters, a sip URI of up to 64 octets, and the
@@ -83,38 +85,20 @@ inline Method short_method(std::uint64_t octets, std::uint32_t count) noexcept {
   return slot.token == token && (octets >> (8 * count - 8) & 0xff) != 0 ? slot.method : Method::Other;
 }
 
-struct UriMasks {
-  std::uint64_t bad = 0, colon = 0, at = 0, stop = 0;
-};
-
-[[gnu::always_inline]] inline void add_uri_masks(const char* from, unsigned shift, UriMasks& masks) noexcept {
-  const auto octets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  const auto bits = [shift](__m256i m) {
-    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm256_movemask_epi8(m))) << shift;
-  };
-  const auto is = [octets](char c) { return _mm256_cmpeq_epi8(octets, _mm256_set1_epi8(c)); };
-  // Signed: octets from 0x80 on are bad here, too; the plain way decides about them.
-  const __m256i low = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x21), octets);
-  masks.bad |= bits(_mm256_or_si256(_mm256_or_si256(low, is('<')), _mm256_or_si256(is('>'), is('"'))));
-  masks.colon |= bits(is(':'));
-  masks.at |= bits(is('@'));
-  masks.stop |= bits(_mm256_or_si256(is(';'), is('?')));
-}
-
-// A sip URI of `length` octets that the plain way would take.
-[[gnu::always_inline]] inline bool is_plain_uri(const char* uri, std::uint32_t length) noexcept {
+// A sip URI of `length` octets that the plain way would take: nothing odd in it, a host, and at most one colon behind
+// the scheme's, so that it is no IPv6 address.
+[[gnu::always_inline]] inline bool is_plain_uri(const char* data, std::size_t readable, std::size_t begin,
+                                                std::uint32_t length) noexcept {
   std::uint32_t scheme;
-  std::memcpy(&scheme, uri, sizeof scheme);
-  if ((scheme | 0x2020'2020u) != 0x3a70'6973u || length < 5) return false;
-  UriMasks masks;
-  add_uri_masks(uri, 0, masks);
-  if (length > 32) add_uri_masks(uri + 32, 32, masks);
-  const std::uint64_t at = _bzhi_u64(masks.at, length);
+  std::memcpy(&scheme, data + begin, sizeof scheme);
+  if ((scheme & 0xffdfdfdf) != 0x3a504953 || length < 5) return false; // "SIP:"
+  const Block uri = Block::first(data, begin, readable, length);
+  const std::uint64_t good = uri.between('!', '~') & ~(uri.equal('<') | uri.equal('>') | uri.equal('"'));
+  const std::uint64_t at = uri.equal('@');
   const auto host = static_cast<std::uint32_t>(at != 0 ? _tzcnt_u64(at) + 1 : 4);
-  const std::uint64_t stops = _bzhi_u64(masks.stop, length) >> host << host;
-  const auto stop = static_cast<std::uint32_t>(stops != 0 ? _tzcnt_u64(stops) : length);
-  const std::uint64_t colons = _bzhi_u64(masks.colon, stop) >> host;
-  return _bzhi_u64(masks.bad, length) == 0 && stop > host && _blsr_u64(colons) == 0;
+  if (host >= length || _bzhi_u64(~good, length) != 0 || _mm_popcnt_u64(uri.equal(':')) > 2) return false;
+  const char first = data[begin + host];
+  return first != ';' && first != '?';
 }
 
 // The line [0, end) of a datagram of `size` >= 64 octets. False: unusual, read_start_line() knows. A first look does
@@ -140,7 +124,7 @@ template<bool JudgeUri>
   const auto length = static_cast<std::uint32_t>(end - 8 - space - 1);
   if (length > 64 || space + 1 + 64 > size) return false;
   const Method method = short_method(head, space);
-  if (method == Method::Other || (JudgeUri && !is_plain_uri(data + space + 1, length))) return false;
+  if (method == Method::Other || (JudgeUri && !is_plain_uri(data, size, space + 1, length))) return false;
   out = {static_cast<std::uint32_t>(Kind::Request), static_cast<std::uint32_t>(method), 0, space,
          static_cast<std::uint32_t>(end - 8)};
   return true;

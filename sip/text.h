@@ -49,16 +49,4 @@ constexpr Span trim(std::string_view datagram, std::size_t begin, std::size_t en
   return span(begin, end);
 }
 
-// A number in decimal digits and nothing else; values beyond 2^32 - 2 stay at that. False if it is none.
-constexpr bool number(std::string_view digits, std::uint32_t& out) noexcept {
-  std::uint64_t value = 0;
-  for (const char c : digits) {
-    if (!is_digit(c)) return false;
-    value = value * 10 + static_cast<std::uint64_t>(c - '0');
-    if (value > 0xffff'fffe) value = 0xffff'fffe;
-  }
-  out = static_cast<std::uint32_t>(value);
-  return !digits.empty();
-}
-
 } // namespace sipward::sip::text

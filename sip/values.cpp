@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "sip/start_line.h"
 #include "sip/text.h"
 
 namespace sipward::sip {
@@ -26,15 +27,11 @@ std::size_t find(std::string_view datagram, std::size_t i, std::size_t end, char
   return at ? static_cast<std::size_t>(static_cast<const char*>(at) - datagram.data()) : end;
 }
 
-constexpr int kMaxParams = 32; // looked at in one value; no honest one has half as many
-
 constexpr Octets256 kParamEnd{";, \t\r\n"};
 constexpr Octets256 kNameEnd{"=;, \t\r\n"};
 constexpr Octets256 kHostEnd{":;?> \t\r\n"};
-constexpr Octets256 kTransportEnd{" \t\r\n;,"};
 constexpr Octets256 kListEnd{";,"};
 constexpr Octets256 kTelEnd{";?"};
-constexpr Octets256 kOpen{"<;"};
 constexpr Octets256 kSpaces{" \t\r\n"};
 
 // The closing quote of the string that was opened before i, or end.
@@ -43,31 +40,49 @@ std::size_t closing_quote(std::string_view datagram, std::size_t i, std::size_t 
   return i;
 }
 
-// One `name` or `name=value`, and what follows it.
+// One `name` or `name=value`, of which the name begins at or behind i.
 struct Param {
   Span name, value;
-  std::size_t next;
 };
 
 Param param_at(std::string_view datagram, std::size_t i, std::size_t end) noexcept {
-  i = skip_space(datagram, i, end);
-  const std::size_t name = i;
-  i = find(datagram, i, end, kNameEnd);
-  Param param{span(name, i), span(i, i), i};
-  i = skip_space(datagram, i, end);
-  if (i == end || datagram[i] != '=') return param.next = i, param;
+  const std::size_t name = skip_space(datagram, i, end);
+  const std::size_t name_end = find(datagram, name, end, kNameEnd);
+  Param param{span(name, name_end), span(name_end, name_end)};
+  i = skip_space(datagram, name_end, end);
+  if (i == end || datagram[i] != '=') return param;
   i = skip_space(datagram, i + 1, end);
-  if (i < end && datagram[i] == '"') {
-    const std::size_t close = closing_quote(datagram, i + 1, end);
-    param.value = span(i + 1, close);
-    i = close < end ? close + 1 : end;
-  } else {
-    const std::size_t value = i;
-    i = find(datagram, i, end, kParamEnd);
-    param.value = span(value, i);
-  }
-  param.next = skip_space(datagram, i, end);
+  if (i < end && datagram[i] == '"')
+    param.value = span(i + 1, closing_quote(datagram, i + 1, end));
+  else
+    param.value = span(i, find(datagram, i, end, kParamEnd));
   return param;
+}
+
+// A backslash matters to quotes only, and to other backslashes.
+bool escapes(std::string_view datagram, std::size_t i, std::size_t end) noexcept {
+  return datagram[i] == '\\' && i + 1 < end && (datagram[i + 1] == '"' || datagram[i + 1] == '\\');
+}
+
+// Calls see(i) for each delimiter in [i, end) outside quotes, until it says false. A comma, unless it delimits, ends it
+// as well. True: there were more than kMaxParams.
+template<class See>
+bool each_delimiter(std::string_view datagram, std::size_t i, std::size_t end, bool commas, See see) noexcept {
+  bool quoted = false;
+  int left = kMaxParams;
+  for (; i < end; ++i) {
+    const char c = datagram[i];
+    if (escapes(datagram, i, end)) {
+      ++i;
+    } else if (c == '"') {
+      quoted = !quoted;
+    } else if (!quoted && (c == ';' || c == ',')) {
+      if (c == ',' && !commas) return false;
+      if (left-- == 0) return true;
+      if (!see(i)) return false;
+    }
+  }
+  return false;
 }
 
 } // namespace
@@ -99,24 +114,23 @@ Uri read_uri(std::string_view datagram, Span uri) noexcept {
 Address read_address(std::string_view datagram, Span value) noexcept {
   Address out;
   const std::size_t end = value.end;
-  std::size_t i = value.begin;
-  if (i < end && datagram[i] == '"') {
-    const std::size_t close = closing_quote(datagram, i + 1, end);
-    if (close == end) return out.good = false, out.params = end, out;
-    out.display = span(i + 1, close);
-    i = close + 1;
+  bool quoted = false;
+  std::size_t open = value.begin; // the first angle bracket outside quotes
+  for (; open < end && (quoted || datagram[open] != '<'); ++open) {
+    if (escapes(datagram, open, end))
+      ++open;
+    else if (datagram[open] == '"')
+      quoted = !quoted;
   }
-  const std::size_t open = find(datagram, i, end, kOpen);
-  if (open == end || datagram[open] == ';') {
-    i = skip_space(datagram, i, end);
-    const std::size_t stop = find(datagram, i, end, kParamEnd);
-    const Uri uri = read_uri(datagram, span(i, stop));
+  if (open >= end) {
+    if (quoted) return out.good = false, out.params = end, out;
+    const std::size_t stop = find(datagram, value.begin, end, kParamEnd);
+    const Uri uri = read_uri(datagram, span(value.begin, stop));
     return out.user = uri.user, out.host = uri.host, out.params = stop, out;
   }
-  if (!out.display.present()) {
-    const Span display = trim(datagram, i, open);
-    if (!display.empty()) out.display = display;
-  }
+  const std::size_t name_end = datagram[value.begin] == '"' ? closing_quote(datagram, value.begin + 1, end) : 0;
+  const Span display = name_end != 0 ? span(value.begin + 1, name_end) : trim(datagram, value.begin, open);
+  if (name_end != 0 || !display.empty()) out.display = display;
   const std::size_t close = find(datagram, open, end, '>');
   const Uri uri = read_uri(datagram, span(open + 1, close));
   out.user = uri.user;
@@ -126,63 +140,61 @@ Address read_address(std::string_view datagram, Span value) noexcept {
   return out;
 }
 
-Span read_param(std::string_view datagram, std::size_t begin, std::size_t end, std::string_view name) noexcept {
-  std::size_t i = skip_space(datagram, begin, end);
-  for (int n = 0; n < kMaxParams && i < end && datagram[i] == ';'; ++n) {
+Span read_tag(std::string_view datagram, std::size_t params, std::size_t end, bool& too_many) noexcept {
+  Span tag;
+  too_many |= each_delimiter(datagram, params, end, false, [&](std::size_t i) {
     const Param param = param_at(datagram, i + 1, end);
-    if (equals(param.name.in(datagram), name)) return param.value;
-    i = param.next;
-  }
-  return {};
+    if (!equals(param.name.in(datagram), "tag")) return true;
+    tag = param.value;
+    return false;
+  });
+  return tag;
 }
 
-Via read_via(std::string_view datagram, Span value) noexcept {
-  Via out;
+bool read_via(std::string_view datagram, Span value, const ViaParts& out, bool& too_many) noexcept {
   const std::size_t end = value.end;
   const std::size_t slash = find(datagram, value.begin, end, '/');
   const std::size_t slash2 = slash < end ? find(datagram, slash + 1, end, '/') : end;
   if (slash2 == end || !equals(trim(datagram, value.begin, slash).in(datagram), "sip") ||
       trim(datagram, slash + 1, slash2).in(datagram) != "2.0")
-    return out;
+    return false;
   std::size_t i = skip_space(datagram, slash2 + 1, end);
   const std::size_t transport = i;
-  i = find(datagram, i, end, kTransportEnd);
+  i = find(datagram, i, end, kParamEnd);
   out.transport = span(transport, i);
   const std::size_t sent_by_end = find(datagram, i, end, kListEnd);
   out.sent_by = trim(datagram, i, sent_by_end);
-  out.good = !out.transport.empty() && !out.sent_by.empty();
+  bool good = !out.transport.empty() && !out.sent_by.empty();
 
-  i = sent_by_end;
-  for (int n = 0; n < kMaxParams && i < end && datagram[i] == ';'; ++n) {
-    const Param param = param_at(datagram, i + 1, end);
+  too_many |= each_delimiter(datagram, sent_by_end, end, false, [&](std::size_t delimiter) {
+    const std::size_t next = skip_space(datagram, delimiter + 1, end);
+    if (next < end && kListEnd(datagram[next])) good = false; // nothing between two separators
+    const Param param = param_at(datagram, next, end);
     const std::string_view name = param.name.in(datagram);
-    if (name.empty() && param.next < end) out.good = false;
     if (!out.branch.present() && equals(name, "branch")) out.branch = param.value;
     if (!out.rport.present() && equals(name, "rport")) out.rport = param.value;
     if (!out.received.present() && equals(name, "received")) out.received = param.value;
-    i = param.next;
-  }
-  return out;
+    return true;
+  });
+  return good;
 }
 
-CSeq read_cseq(std::string_view datagram, Span value) noexcept {
-  CSeq out;
+bool read_cseq(std::string_view datagram, Span value, std::uint32_t& number, Span& method, Method& kind) noexcept {
   std::size_t i = value.begin;
-  while (i < value.end && is_digit(datagram[i])) ++i;
-  const std::size_t method = skip_space(datagram, i, value.end);
-  out.method = span(method, value.end);
-  out.good = number(span(value.begin, i).in(datagram), out.number) && method > i && method < value.end;
-  for (std::size_t k = method; k < value.end; ++k) out.good = out.good && is_token(datagram[k]);
-  return out;
+  while (i < value.end && i - value.begin <= kMaxDigits && is_digit(datagram[i])) ++i;
+  const std::size_t name = skip_space(datagram, i, value.end);
+  method = span(name, value.end);
+  kind = method_of(method.in(datagram));
+  bool good = read_number(span(value.begin, i).in(datagram), number) && name > i && name < value.end;
+  for (std::size_t k = name; k < value.end && good; ++k) good = is_token(datagram[k]);
+  return good;
 }
 
-Digest read_digest(std::string_view datagram, Span value) noexcept {
+Digest read_digest(std::string_view datagram, Span value, bool& too_many) noexcept {
   Digest out;
   out.value = value;
   const std::size_t end = value.end;
-  std::size_t i = find(datagram, value.begin, end, kSpaces); // past the scheme
-  for (int n = 0; n < kMaxParams && i < end; ++n) {
-    while (i < end && (is_space(datagram[i]) || datagram[i] == ',' || datagram[i] == ';')) ++i;
+  const auto read = [&](std::size_t i) {
     const Param param = param_at(datagram, i, end);
     const std::string_view name = param.name.in(datagram);
     if (!out.username.present() && equals(name, "username")) out.username = param.value;
@@ -190,9 +202,24 @@ Digest read_digest(std::string_view datagram, Span value) noexcept {
     if (!out.nonce.present() && equals(name, "nonce")) out.nonce = param.value;
     if (!out.uri.present() && equals(name, "uri")) out.uri = param.value;
     if (!out.response.present() && equals(name, "response")) out.response = param.value;
-    i = param.next > i ? param.next : i + 1;
-  }
+    return true;
+  };
+  const std::size_t scheme_end = find(datagram, value.begin, end, kSpaces);
+  read(scheme_end);
+  too_many |= each_delimiter(datagram, scheme_end, end, true, [&](std::size_t i) { return read(i + 1); });
   return out;
+}
+
+bool read_number(std::string_view digits, std::uint32_t& out) noexcept {
+  if (digits.empty() || digits.size() > kMaxDigits) return false;
+  std::uint64_t value = 0;
+  for (const char c : digits) {
+    if (!is_digit(c)) return false;
+    value = value * 10 + static_cast<std::uint64_t>(c - '0');
+    if (value > 0xffff'fffe) value = 0xffff'fffe;
+  }
+  out = static_cast<std::uint32_t>(value);
+  return true;
 }
 
 } // namespace sipward::sip

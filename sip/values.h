@@ -6,7 +6,14 @@
 #include "sip/message.h"
 
 // The parts of a header's value, found octet by octet. Each takes the value's place in the datagram. Private to sip/.
+//
+// Parameters (RFC 3261, section 7.3.1) stand behind the semicolons (in digests, commas as well) that are outside
+// quotes, up to a comma outside quotes. White space is allowed wherever the grammar has it, and whatever else stands
+// between a parameter and the next semicolon is passed over. `too_many` is set where there are more than kMaxParams.
 namespace sipward::sip {
+
+inline constexpr int kMaxParams = 32;         // looked at in one value; no honest one has half as many
+inline constexpr std::size_t kMaxDigits = 32; // of a number
 
 struct Uri {
   Span user, host;
@@ -22,23 +29,26 @@ struct Address {
 // name-addr or addr-spec (RFC 3261, section 20.10).
 Address read_address(std::string_view datagram, Span value) noexcept;
 
-// A parameter ;name=value in [begin, end), up to a comma. `name` in lower case. Absent if it is not there, empty
-// without a value.
-Span read_param(std::string_view datagram, std::size_t begin, std::size_t end, std::string_view name) noexcept;
+// The parameter named `tag` behind `params`: empty without a value, absent if it is not there.
+Span read_tag(std::string_view datagram, std::size_t params, std::size_t end, bool& too_many) noexcept;
 
-struct Via {
-  Span transport, sent_by, branch, rport, received;
-  bool good = false;
+// Where the parts of From, To or Contact go, and of Via: straight into the message.
+struct Party {
+  Span &display, &user, &host, &tag;
 };
-Via read_via(std::string_view datagram, Span value) noexcept;
-
-struct CSeq {
-  std::uint32_t number = 0;
-  Span method;
-  bool good = false;
+struct ViaParts {
+  Span &transport, &sent_by, &branch, &rport, &received;
 };
-CSeq read_cseq(std::string_view datagram, Span value) noexcept;
+// False: not SIP/2.0/transport sent-by, or nothing stands between two separators.
+bool read_via(std::string_view datagram, Span value, const ViaParts& out, bool& too_many) noexcept;
 
-Digest read_digest(std::string_view datagram, Span value) noexcept;
+// False: not a number and a method.
+bool read_cseq(std::string_view datagram, Span value, std::uint32_t& number, Span& method, Method& kind) noexcept;
+
+Digest read_digest(std::string_view datagram, Span value, bool& too_many) noexcept;
+
+// A number in decimal digits and nothing else; values beyond 2^32 - 2 stay at that. False if it is none, or longer than
+// kMaxDigits.
+bool read_number(std::string_view digits, std::uint32_t& out) noexcept;
 
 } // namespace sipward::sip

@@ -110,7 +110,7 @@ TEST_CASE("svmap from eleven places of the internet") {
   const sip::Marks marks;
   std::set<std::string> convicted;
   for (const Packet& packet : udp_packets(path)) {
-    const sip::Mark* mark = marks.find(sip::first_look(packet.payload), packet.payload);
+    const sip::Mark* mark = marks.find(sip::parse(packet.payload), packet.payload);
     if (mark && mark->weight == sip::Weight::Hard) convicted.insert(packet.source);
   }
   CHECK(convicted.size() == 11);

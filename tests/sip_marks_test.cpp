@@ -222,6 +222,7 @@ TEST_CASE("each mark of a message's shape is found, and weighs what it should") 
        Weight::Hard,
        {.uri = "sip:nm", .from = "<sip:nm@nm>;tag=root", .call_id = "50000", .cseq = "42 OPTIONS"}},
       {"nmap_probe", Weight::Hard, {.from = "<sip:x@x>;tag=root", .call_id = "50000", .cseq = "42 OPTIONS"}},
+      {"nmap_probe", Weight::Hard, {.to = "<sip:nm2@nm2>"}},
       {"nmap_name", Weight::Hard, {.from = "\"Nmap NSE\" <sip:1000@192.0.2.1>;tag=8axW"}},
       {"hydra",
        Weight::Hard,
@@ -236,6 +237,12 @@ TEST_CASE("each mark of a message's shape is found, and weighs what it should") 
       {"tool_user", Weight::Hard, {.from = "SIVuS_VoIP_Scanner <sip:SIVuS@192.0.2.9>;tag=1"}},
       {"tool_user", Weight::Hard, {.from = "<sip:sivus-discovery@vopsecurity.org>;tag=1"}},
       {"tool_user", Weight::Hard, {.from = "<sip:thisisthecanary@192.0.2.9>;tag=1"}},
+      {"tool_user", Weight::Hard, {.from = "<sip:smap@192.0.2.9>;tag=1"}},
+      {"contact_none", Weight::Hard, {.rest = "Contact: None\r\n"}},
+      {"copied_ids",
+       Weight::Hard,
+       {.from = "Alice <sip:alice@atlanta.com>;tag=1928301774", .call_id = "a84b4c76e66710@198.51.100.9"}},
+      {"torture_uri", Weight::Hard, {.uri = "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*@example.com"}},
       {"borrowed_cisco",
        Weight::Hard,
        {.via = "SIP/2.0/UDP 198.51.100.9;branch=z9hG4bKPjabc", .rest = "User-Agent: Cisco-SIPGateway/IOS-12.x\r\n"}},
@@ -249,7 +256,8 @@ TEST_CASE("each mark of a message's shape is found, and weighs what it should") 
       {"register_accept",
        Weight::Soft,
        {.cseq = "1 REGISTER", .method = "REGISTER", .rest = "Accept: application/sdp\r\n"}},
-      {"example_host", Weight::Soft, {.via = "SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bK776asdhds"}},
+      {"example_host", Weight::Soft, {.via = "SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bKx"}},
+      {"copied_id", Weight::Soft, {.from = "Alice <sip:alice@atlanta.com>;tag=1928301774"}},
       {"cisco-sipgateway*", Weight::Soft, {.rest = "User-Agent: Cisco-SIPGateway/IOS-15.4\r\n"}},
       {"voip", Weight::Soft, {.rest = "User-Agent: VOIP\r\n"}},
   };
@@ -280,7 +288,8 @@ TEST_CASE("marks that are nearly there are not") {
                            Shot{.from = "<sip:a@x>;tag=3130303001313930303938323435f9"}, // not digits
                            Shot{.from = "<sip:a@x>;tag=32062108440"}, Shot{.from = "<sip:a@1.1.1.10>;tag=1"},
                            Shot{.from = "\"sipp\" <sip:sipp@x>;tag=1"}, Shot{.call_id = "1337x@y"},
-                           Shot{.rest = "User-Agent: qWkxTzpa\r\n"}, Shot{.rest = "User-Agent: sipsak 0.9.8.1\r\n"}}) {
+                           Shot{.rest = "User-Agent: qWkxTzpa\r\n"}, Shot{.rest = "Contact: *\r\n"},
+                           Shot{.rest = "User-Agent: sipsak 0.9.8.1\r\n"}}) {
     const std::string d = message(shot);
     INFO(d);
     CHECK(marks.find(parse(d), d) == nullptr);
@@ -300,26 +309,48 @@ TEST_CASE("all the marks of a message are listed, the hard ones first") {
   CHECK(all.marks[2]->weight == Weight::Soft);
 }
 
-TEST_CASE("a first look convicts by name and tag") {
+TEST_CASE("a phone that unregisters, or whose name has eight letters, is no scanner") {
   const Marks marks;
-  const struct {
-    const char* mark;
-    Shot shot;
-  } rows[] = {
-      {"sipvicious_tag", {.from = "\"1000\"<sip:1000@192.0.2.1>;tag=313030300131393030393832343539"}},
-      {"svcrack_tag", {.from = "\"1010\" <sip:1010@192.0.2.1>;tag=3206210844"}},
-      {"*friendly-scanner*", {.rest = "User-Agent: friendly-scanner\r\n"}},
-      {"*friendly-scanner*", {.rest = "User-Agent :\r\n friendly-scanner\r\n"}},
-  };
-  for (const auto& row : rows) {
-    const std::string d = message(row.shot);
+  const std::string unregister = message({.via = "SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bK-2886404113;rport",
+                                          .call_id = "1449949872",
+                                          .cseq = "1 REGISTER",
+                                          .method = "REGISTER",
+                                          .rest = "Contact: *\r\nExpires: 0\r\n"});
+  CHECK(marks.find(parse(unregister), unregister)->weight == Weight::Soft);
+  const std::string old_stack = message({.via = "SIP/2.0/UDP 198.51.100.9;branch=kq3x",
+                                         .rest = "User-Agent: Linphone\r\n",
+                                         .tail = std::string(2, '\0')});
+  CHECK(marks.find(parse(old_stack), old_stack)->weight == Weight::Soft);
+}
+
+TEST_CASE("a first look convicts by name") {
+  const Marks marks;
+  for (const char* rest : {"User-Agent: friendly-scanner\r\n", "User-Agent :\r\n friendly-scanner\r\n"}) {
+    const std::string d = message({.rest = rest});
     const Mark* mark = marks.find(first_look(d), d);
     INFO(d);
     REQUIRE(mark);
-    CHECK(mark->name == row.mark);
+    CHECK(mark->name == "*friendly-scanner*");
   }
   const std::string plain = message({});
   CHECK(marks.find(first_look(plain), plain) == nullptr);
+}
+
+TEST_CASE("a cache answers as the marks do, whichever marks they are") {
+  const Marks shipped;
+  const std::vector<std::string> own{"evil phone"};
+  const Marks extended(own);
+  AgentCache cache;
+  for (int round = 0; round < 2; ++round)
+    for (const Marks* marks : {&shipped, &extended})
+      for (const char* agent :
+           {"Evil Phone", "evil phone", "Evil Phone 2", "friendly-scanner", "Friendly-Scanner", "Yealink SIP-T46S",
+            "Yealink SIP-T46U", "x", "", "a name of more than thirty-two octets"}) {
+        const std::string d = options(agent);
+        const Message m = parse(d);
+        INFO(agent);
+        CHECK(cache.find(*marks, d, m.user_agent) == marks->user_agent(m.user_agent.in(d)));
+      }
 }
 
 TEST_CASE("a response to a scanner does not convict the server that sends it") {

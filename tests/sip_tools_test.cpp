@@ -29,7 +29,7 @@ TEST_CASE("the tools are known by what they really send") {
        "Call-ID: 136061588268204605358974\r\nContact: sip:100@127.0.1.1:5060\r\nCSeq: 1 OPTIONS\r\n"
        "Accept: application/sdp\r\nContent-Length: 0\r\n\r\n"},
       {"svmap, REGISTER",
-       {"sipvicious_tag", "1.1.1.1", "sipvicious_name", "sipvicious_shape"},
+       {"sipvicious_tag", "1.1.1.1", "sipvicious_name", "sipvicious_shape", "contact_none"},
        "REGISTER sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bK-3911869738;rport\r\n"
        "Max-Forwards: 70\r\nTo: \"sipvicious\"<sip:100@1.1.1.1>\r\nFrom: \"sipvicious\"<sip:100@1.1.1.1>;tag="
        "3061343230303032313363340133353736393031363332\r\nUser-Agent: friendly-scanner\r\n"
@@ -85,7 +85,7 @@ TEST_CASE("the tools are known by what they really send") {
        "REGISTER sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.9:46759\r\nFrom: <sip:1010@192.0.2.1>\r\n"
        "To: <sip:1010@192.0.2.1>\r\nCall-ID: 1337@192.0.2.1\r\nCSeq: 1 REGISTER\r\nContent-Length: 0\r\n\r\n"},
       {"masscan",
-       {"masscan"},
+       {"masscan", "copied_ids"},
        "OPTIONS sip:carol@chicago.com SIP/2.0\r\nVia: SIP/2.0/UDP pc33.atlanta.com;branch=z9hGOPTIONS "
        "sip:carol@chicago.com SIP/2.0\r\nMax-Forwards: 70\r\nTo: <sip:carol@chicago.com>\r\n"
        "From: Alice <sip:alice@atlanta.com>;tag=1928301774\r\nCall-ID: a84b4c76e66710\r\nCSeq: 63104 OPTIONS\r\n"
