@@ -39,7 +39,7 @@ void fill(Offence& offence, Why why, const Rules& rules, const Source* source, c
 Verdict convict(Why why, Action action, const Rules& rules, Source* source, const Datagram& datagram,
                 const sip::Message& message, const sip::Mark* mark, const Now& now, Offence& offence) noexcept {
   if (rules.never_blocked.holds(datagram.source)) return {Why::NeverBlocked};
-  Verdict verdict{why};
+  Verdict verdict{.why = why, .drop = rules.drop_convicting && action == Action::Block};
   if (source == nullptr || source->claim_report(now)) {
     fill(offence, why, rules, source, datagram, message, mark, now);
     offence.log_only = action != Action::Block;
@@ -56,24 +56,35 @@ sip::Kind kind_of(const Datagram& datagram, const sip::Message& message) noexcep
   return message.method_token.present() ? sip::Kind::Request : sip::Kind::Malformed;
 }
 
+// Where the side is known, a server's address on the wrong one is forged; and if no servers are named, all inside are.
+bool is_protected(const Rules& rules, const Address& address, bool inside) noexcept {
+  return rules.servers.empty() ? inside : rules.is_server(address);
+}
+bool is_from_server(const Rules& rules, const Datagram& datagram) noexcept {
+  return datagram.side != Side::Outside && is_protected(rules, datagram.source, datagram.side == Side::Inside);
+}
+bool is_to_server(const Rules& rules, const Datagram& datagram) noexcept {
+  return datagram.side != Side::Inside && is_protected(rules, datagram.destination, datagram.side == Side::Outside);
+}
+
 } // namespace
 
 std::string_view to_string(Why why) noexcept {
   static constexpr std::array<std::string_view, kWhys> kNames = {
       "not_ip",    "not_udp",        "bad_frame", "fragment",      "unrelated", "answer",
       "keepalive", "malformed",      "response",  "clean",         "unmetered", "never_blocked",
-      "blocked",   "blocked_prefix", "scanner",   "register_flood"};
+      "blocked",   "blocked_prefix", "too_long",  "transmit_full", "scanner",   "register_flood"};
   return kNames[static_cast<std::size_t>(why)];
 }
 
 bool concerns(const Rules& rules, const Datagram& datagram) noexcept {
-  if (rules.is_port(datagram.destination_port) && rules.is_server(datagram.destination)) return true;
-  return rules.is_port(datagram.source_port) && rules.is_server(datagram.source);
+  if (rules.is_port(datagram.destination_port) && is_to_server(rules, datagram)) return true;
+  return rules.is_port(datagram.source_port) && is_from_server(rules, datagram);
 }
 
 Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram, const sip::Message& message,
                const Now& now, Offence& offence) noexcept {
-  if (rules.is_server(datagram.source)) {
+  if (is_from_server(rules, datagram)) {
     observe_answer(rules, table, datagram, message);
     return {Why::Answer};
   }

@@ -13,12 +13,16 @@
 // The judge: one datagram in, one verdict out. A new detection goes here, as one more step of decide().
 namespace sipward::policy {
 
+// Where a packet came in, as far as it is known: only a bump in the wire knows.
+enum class Side : std::uint8_t { Unknown, Outside, Inside };
+
 // One UDP datagram as it came off the wire (or out of a capture).
 struct Datagram {
   Address source, destination;
   std::uint16_t source_port = 0, destination_port = 0;
   std::string_view payload;
   bool truncated = false; // the capture or the ring did not hold all of it: its parts are judged, its shape is not
+  Side side = Side::Unknown;
 };
 
 // What became of a packet, and why. Every packet received has exactly one.
@@ -37,6 +41,8 @@ enum class Why : std::uint8_t {
   NeverBlocked,  // would have been convicted, but its sender is never blocked
   Blocked,       // its sender stands in the kernel's set
   BlockedPrefix, // its sender's prefix does
+  TooLong,       // inline: cut on its way in, or longer than the port to leave by can carry
+  TransmitFull,  // inline: the port to leave by took no more (its ring is full, or its link down)
   Scanner,       // from here on: convicted by this packet
   RegisterFlood,
 };

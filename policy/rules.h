@@ -50,9 +50,10 @@ struct Detect {
 // change and publishes it; a worker reads one snapshot per burst.
 struct Rules {
   std::vector<std::uint16_t> ports; // SIP ports of the protected servers
-  std::vector<Address> servers;     // who is protected; sorted. Everybody else is outside
+  std::vector<Address> servers;     // who is protected; sorted. None, and the side known: all inside
   PrefixSet never_blocked;          // allow list, own addresses, gateways, resolvers, loopback, multicast
   std::vector<Prefix> blocked;      // prefixes that stand in the kernel's sets; sorted by (length, base)
+  bool drop_convicting = false;     // inline: the packet that convicts is dropped itself
   std::uint8_t ipv6_prefix = 64;    // an IPv6 source is its prefix of this length
   MarkPolicy scanner;
   RatePolicy register_flood;
