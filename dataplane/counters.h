@@ -14,7 +14,7 @@ namespace sipward::dataplane {
 //   received == passed + dropped
 //   received == sum of verdicts
 // In monitor mode `dropped` means that the sender stands in the kernel's set: the kernel drops the packet, this is the
-// copy.
+// copy. Inline it means: it went no further than here; a packet is counted once it has left or was freed.
 struct Counters {
   std::uint64_t received = 0;
   std::uint64_t passed = 0;
@@ -22,7 +22,7 @@ struct Counters {
   std::array<std::uint64_t, policy::kWhys> verdicts{};
   // Beside the algebra:
   std::uint64_t octets = 0;        // of the frames received
-  std::uint64_t truncated = 0;     // datagrams of which the ring held only the beginning
+  std::uint64_t truncated = 0;     // frames of which the ring held only the beginning
   std::uint64_t offences = 0;      // sent to the control thread
   std::uint64_t lost_offences = 0; // not sent: its ring was full
 

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 
 #include "dataplane/worker.h"
@@ -20,6 +21,8 @@ struct Dataplane::State {
   std::unique_ptr<policy::SourceTable> table;
   std::unique_ptr<RulesCell> rules;
   int offence_event = -1;
+  std::vector<std::unique_ptr<Port>> ports; // outside ports first, then the inside one
+  bool forwards = false;                    // inline
   std::vector<std::unique_ptr<Worker>> workers;
 
   ~State() {
@@ -29,9 +32,42 @@ struct Dataplane::State {
 };
 
 Options options(const config::Settings& settings) {
-  return {settings.ports.outside, settings.cores,     settings.memory.hugepages, settings.memory.size_bytes,
-          settings.idle,          settings.sip.ports, settings.sources.capacity};
+  return {.outside = settings.ports.outside,
+          .inside = settings.mode == config::Mode::Inline ? settings.ports.inside : "",
+          .cores = settings.cores,
+          .hugepages = settings.memory.hugepages,
+          .memory_bytes = settings.memory.size_bytes,
+          .idle = settings.idle,
+          .sip_ports = settings.sip.ports,
+          .source_capacity = settings.sources.capacity,
+          .run_folder = {}};
 }
+
+bool is_interface(const std::string& port) { return kind_of(port) == PortKind::Interface; }
+
+namespace {
+
+// What each worker serves. Monitor: a port of its own. Inline: the ways between all of them, so that each transmit
+// queue has one user.
+std::vector<std::vector<Path>> paths_of(const std::vector<std::unique_ptr<Port>>& ports, bool forwards) {
+  std::vector<std::vector<Path>> workers;
+  if (!forwards) {
+    for (const auto& port : ports) workers.push_back({{port.get(), {}, policy::Side::Unknown}});
+    return workers;
+  }
+  Port* inside = ports.back().get();
+  std::vector<Path> paths;
+  std::vector<Port*> outside;
+  for (std::size_t i = 0; i + 1 < ports.size(); ++i) {
+    paths.push_back({ports[i].get(), {inside}, policy::Side::Outside});
+    outside.push_back(ports[i].get());
+  }
+  paths.push_back({inside, outside, policy::Side::Inside});
+  workers.push_back(std::move(paths));
+  return workers;
+}
+
+} // namespace
 
 std::expected<std::unique_ptr<Dataplane>, std::string>
 Dataplane::start(const Options& options, std::unique_ptr<const policy::Rules> rules, Log log) {
@@ -58,14 +94,26 @@ Dataplane::start(const Options& options, std::unique_ptr<const policy::Rules> ru
                                                        options.source_capacity, secret);
 
   state->offence_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  const auto count = static_cast<unsigned>(options.outside.size());
-  state->rules = std::make_unique<RulesCell>(count, std::move(rules));
-  for (unsigned i = 0; i < count; ++i) {
-    auto port = Port::open(options.outside[i], i, options, *state->environment);
+  state->forwards = !options.inside.empty();
+  const auto open = [&](const char* key, const std::string& name) -> std::expected<void, std::string> {
+    const auto index = static_cast<unsigned>(state->ports.size());
+    const Port* model = index == 0 ? nullptr : state->ports.front().get();
+    auto port = Port::open(key, name, index, options, model, *state->environment);
     if (!port) return std::unexpected(port.error());
-    state->workers.push_back(std::make_unique<Worker>(i, std::move(*port), *state->rules, *state->table,
+    state->ports.push_back(std::move(*port));
+    return {};
+  };
+  for (const auto& name : options.outside)
+    if (const auto opened = open("ports.outside", name); !opened) return std::unexpected(opened.error());
+  if (state->forwards)
+    if (const auto opened = open("ports.inside", options.inside); !opened) return std::unexpected(opened.error());
+
+  auto paths = paths_of(state->ports, state->forwards);
+  const auto count = static_cast<unsigned>(paths.size());
+  state->rules = std::make_unique<RulesCell>(count, std::move(rules));
+  for (unsigned i = 0; i < count; ++i)
+    state->workers.push_back(std::make_unique<Worker>(i, std::move(paths[i]), *state->rules, *state->table,
                                                       state->offence_event, options.idle));
-  }
   for (unsigned i = 0; i < count; ++i)
     state->workers[i]->start(options.cores.empty() ? -1 : static_cast<int>(options.cores[i % options.cores.size()]));
   return std::unique_ptr<Dataplane>(new Dataplane(std::move(state)));
@@ -95,17 +143,23 @@ Counters Dataplane::counters() const {
 
 Lost Dataplane::lost() const {
   Lost lost;
-  for (const auto& worker : state_->workers) {
-    lost.rx += worker->port().lost();
-    lost.offences += worker->counters().read().lost_offences;
-  }
+  for (const auto& port : state_->ports) lost.rx += port->lost();
+  for (const auto& worker : state_->workers) lost.offences += worker->counters().read().lost_offences;
   return lost;
 }
 
 std::string Dataplane::gone() const {
-  for (const auto& worker : state_->workers)
-    if (worker->port().gone()) return worker->port().name();
+  for (const auto& port : state_->ports)
+    if (port->gone()) return port->name();
   return {};
+}
+
+void Dataplane::follow_interfaces() {
+  if (!state_->forwards) return;
+  for (const auto& port : state_->ports) port->follow_mtu();
+  const auto& inside = state_->ports.back();
+  inside->show_link(
+      std::any_of(state_->ports.begin(), state_->ports.end() - 1, [](auto& port) { return port->link(); }));
 }
 
 policy::SourceTable& Dataplane::sources() noexcept { return *state_->table; }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -20,15 +21,20 @@
 namespace sipward::dataplane {
 
 struct Options {
-  std::vector<std::string> outside; // interface names, or vdev:STRING
+  std::vector<std::string> outside; // interface names, PCI addresses, tap:NAME, or vdev:STRING
+  std::string inside;               // the same; empty: monitor, nothing is forwarded
   std::vector<unsigned> cores;      // worker i runs on cores[i mod size]; empty: anywhere
   config::Hugepages hugepages = config::Hugepages::Auto;
   std::uint64_t memory_bytes = std::uint64_t{256} << 20;
   config::Idle idle = config::Idle::Adaptive;
   std::vector<std::uint16_t> sip_ports;
   std::uint32_t source_capacity = 262144;
+  std::filesystem::path run_folder; // for what must be known after a crash; empty: nowhere
 };
 Options options(const config::Settings& settings);
+
+// Does a port's name in the settings name an interface of the kernel's?
+bool is_interface(const std::string& port);
 
 // Packets that nobody judged, by cause.
 struct Lost {
@@ -41,8 +47,9 @@ public:
   // Called with what DPDK says while it starts and runs, a line at a time. Any thread.
   using Log = std::function<void(std::string_view line)>;
 
-  // Takes the ports and starts one worker for each. Main thread, once per process (DPDK's environment is process-wide).
-  // The error names the interface, capability or memory that is missing, and what to do.
+  // Takes the ports and starts the workers: monitor, one for each port; inline, one that forwards between all. Main
+  // thread, once per process (DPDK's environment is process-wide). The error names the interface, capability or memory
+  // that is missing, and what to do.
   static std::expected<std::unique_ptr<Dataplane>, std::string>
   start(const Options& options, std::unique_ptr<const policy::Rules> rules, Log log);
   ~Dataplane(); // stop()
@@ -62,6 +69,8 @@ public:
   // The interface that was deleted (perhaps made anew since) under its worker, by name; empty: none. Its packets are no
   // longer seen until the process starts again.
   std::string gone() const;
+  // Inline: lets ports follow what happened to the interfaces, their links and MTUs.
+  void follow_interfaces();
   policy::SourceTable& sources() noexcept;
   bool on_hugepages() const noexcept;
 

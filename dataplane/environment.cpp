@@ -34,16 +34,27 @@ std::uint64_t free_hugepage_octets() {
 
 std::string mib(std::uint64_t octets) { return std::to_string(octets >> 20); }
 
+std::vector<std::string> ports_of(const Options& options) {
+  auto ports = options.outside;
+  if (!options.inside.empty()) ports.push_back(options.inside);
+  return ports;
+}
+
+std::string driver_of(const std::string& port) {
+  switch (kind_of(port)) {
+  case PortKind::Interface: return "net_af_packet";
+  case PortKind::Tap: return "net_tap";
+  case PortKind::Vdev: return port.substr(5, port.find_first_of("0123456789,", 5) - 5); // vdev:net_pcap0,rx_pcap=...
+  case PortKind::Pci: break;
+  }
+  return {};
+}
+
 // Only the drivers that are used: DPDK would otherwise load some two hundred.
 std::vector<std::string> drivers(const Options& options) {
   std::vector<std::string> names = {"mempool_ring", "bus_vdev"};
-  for (const auto& port : options.outside) {
-    std::string name = "net_af_packet";
-    if (port.starts_with("vdev:")) { // vdev:net_pcap0,rx_pcap=...
-      name = port.substr(5, port.find_first_of("0123456789,", 5) - 5);
-    }
-    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
-  }
+  for (const auto& port : ports_of(options))
+    if (const auto name = driver_of(port); std::ranges::find(names, name) == names.end()) names.push_back(name);
   return names;
 }
 
@@ -67,7 +78,12 @@ std::string driver_path(const std::string& driver) {
 }
 
 std::vector<std::string> arguments(const Options& options, bool hugepages) {
-  std::vector<std::string> args = {"sipward", "--no-pci", "--no-telemetry", "--log-level=*:warning"};
+  std::vector<std::string> args = {"sipward", "--no-telemetry", "--log-level=*:warning"};
+  // Of the devices on the PCI bus DPDK touches those that are named, and no others.
+  for (const auto& port : ports_of(options))
+    if (kind_of(port) == PortKind::Pci) args.insert(args.end(), {"-a", pci_address(port)});
+  const bool pci = std::ranges::find(args, "-a") != args.end();
+  if (!pci) args.push_back("--no-pci");
   args.push_back("--lcores=0@(" + own_cpus() + ")");
   if (hugepages) {
     args.insert(args.end(), {"--in-memory", "--socket-mem=" + mib(options.memory_bytes)});
@@ -76,6 +92,8 @@ std::vector<std::string> arguments(const Options& options, bool hugepages) {
     args.insert(args.end(), {"--no-huge", "--no-shconf", "-m", mib(options.memory_bytes)});
   }
   // By their whole path: of a bare name DPDK tries the current directory first, and would load what it finds there.
+  // Whose a PCI device is only the drivers know: then all of them are loaded.
+  if (pci) return args.insert(args.end(), {"-d", RTE_EAL_PMD_PATH}), args;
   for (const auto& driver : drivers(options)) args.insert(args.end(), {"-d", driver_path(driver)});
   return args;
 }

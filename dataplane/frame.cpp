@@ -18,10 +18,6 @@ std::uint16_t u16(Octets octets, std::size_t at) noexcept {
   return static_cast<std::uint16_t>(octets[at] << 8 | octets[at + 1]);
 }
 
-bool is_vlan(std::uint16_t ethertype) noexcept {
-  return ethertype == 0x8100 || ethertype == 0x88a8 || ethertype == 0x9100;
-}
-
 // `octets` begins at the UDP header; `length` is what the IP header says is left for it.
 FrameKind parse_udp(Octets octets, std::size_t length, policy::Datagram& datagram) noexcept {
   if (length < kUdpHeader || octets.size() < kUdpHeader) return FrameKind::Bad;

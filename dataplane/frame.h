@@ -33,6 +33,9 @@ FrameKind parse_frame(std::span<const std::uint8_t> octets, std::size_t wire_len
 FrameKind parse_ip(std::span<const std::uint8_t> octets, std::size_t wire_length, policy::Datagram& datagram) noexcept;
 
 inline constexpr int kMaxVlanTags = 2;
+inline bool is_vlan(std::uint16_t ethertype) noexcept {
+  return ethertype == 0x8100 || ethertype == 0x88a8 || ethertype == 0x9100;
+}
 inline constexpr int kMaxExtensionHeaders = 8; // of an IPv6 datagram; more than that is no phone's doing: Bad
 
 } // namespace sipward::dataplane

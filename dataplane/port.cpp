@@ -3,21 +3,23 @@
 
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
-#include <net/if_arp.h>
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <set>
+#include <sstream>
 
 #include "dataplane/sip_filter.h"
 
@@ -27,139 +29,211 @@ namespace {
 constexpr std::uint16_t kRingFrames = 4096;
 constexpr std::uint32_t kRingBlock = 1 << 16;
 constexpr unsigned kMbufs = 4096;
+constexpr std::uint16_t kDescriptors = 1024;  // of a NIC's rings; packet sockets have the rings above
+constexpr std::uint16_t kTapDescriptors = 16; // a TAP has no ring: these are the pieces that one frame may come in
 constexpr auto kAnySocket = static_cast<unsigned>(SOCKET_ID_ANY); // NUMA node: wherever memory is
 // In front of each frame's first octet in the kernel's ring (TPACKET_V2: its header, the sender's address, and the
 // network header aligned; packet_mmap in the kernel's documentation).
 constexpr std::size_t kSlotHeader = sizeof(tpacket2_hdr) + sizeof(sockaddr_ll) + 16 + 12 - ETH_HLEN;
 static_assert((kSlotHeader + ETH_HLEN) % TPACKET_ALIGNMENT == 0);
-constexpr std::uint16_t kFrameOverhead = 128; // what the kernel puts before each frame in its ring, Ethernet and tags
+constexpr unsigned kFrameOverhead = 128; // what the kernel puts before each frame in its ring, Ethernet and tags
+constexpr unsigned kTagged = ETH_HLEN + 4 * kMaxVlanTags;
 
-struct Descriptor {
-  explicit Descriptor(int opened) : fd(opened) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd >= 0) close(fd);
-  }
-  int fd;
-};
-
-std::string interfaces_here() {
-  std::string list;
-  if (auto* all = if_nameindex()) {
-    for (auto* i = all; i->if_name != nullptr; ++i) list += (list.empty() ? "" : ", ") + std::string(i->if_name);
-    if_freenameindex(all);
-  }
-  return list;
-}
-
-// Is there such an interface, and may we listen on it? DPDK's own words on this are hard to read.
-struct Link {
-  std::uint16_t mtu;
-  bool promiscuous;
-};
-std::expected<Link, std::string> look_at(const std::string& interface) {
-  if (interface.find(':') != interface.npos && if_nametoindex(interface.c_str()) == 0)
-    return std::unexpected("ports.outside: " + interface +
-                           ": PCI addresses and tap: are not in force in this version; name an interface");
-  if (interface.size() >= IFNAMSIZ || if_nametoindex(interface.c_str()) == 0)
-    return std::unexpected("ports.outside: there is no interface " + interface +
-                           " here (there are: " + interfaces_here() + ")");
-  const Descriptor socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
-  if (socket.fd < 0)
-    return std::unexpected(
-        "cannot listen on " + interface + ": " + std::strerror(errno) +
-        (errno == EPERM ? "; sipward needs the capability CAP_NET_RAW (run it as root, or as its systemd unit does)"
-                        : ""));
-  ifreq request{};
-  std::copy(interface.begin(), interface.end(), request.ifr_name);
-  const auto ask = [&](unsigned long what) { return ioctl(socket.fd, what, &request) == 0; };
-  if (!ask(SIOCGIFHWADDR)) return std::unexpected(interface + ": " + std::strerror(errno));
-  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER && request.ifr_hwaddr.sa_family != ARPHRD_LOOPBACK)
-    return std::unexpected("ports.outside: " + interface +
-                           " carries no Ethernet frames (a tunnel or PPP?): name the interface below it");
-  if (!ask(SIOCGIFFLAGS)) return std::unexpected(interface + ": " + std::strerror(errno));
-  const bool promiscuous = (request.ifr_flags & IFF_PROMISC) != 0;
-  if (!ask(SIOCGIFMTU)) return std::unexpected(interface + ": " + std::strerror(errno));
-  return Link{static_cast<std::uint16_t>(std::clamp(request.ifr_mtu, 1500, 65000)), promiscuous};
-}
-
-// The packet sockets that this process holds.
-std::set<int> packet_sockets() {
+// The descriptors of this process that a port's driver may have opened: packet sockets, queues of TAPs.
+std::set<int> wakeups_here() {
   std::set<int> found;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
     const int fd = std::atoi(entry.path().filename().c_str());
     int domain = 0;
     socklen_t size = sizeof domain;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_PACKET) found.insert(fd);
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0) {
+      if (domain == AF_PACKET) found.insert(fd);
+    } else if (std::filesystem::read_symlink(entry.path(), error) == "/dev/net/tun") {
+      found.insert(fd);
+    }
   }
   return found;
 }
 
+std::string in_hexadecimal(const rte_ether_addr& mac) {
+  std::array<char, RTE_ETHER_ADDR_FMT_SIZE> text{};
+  rte_ether_format_addr(text.data(), text.size(), &mac);
+  return text.data();
+}
+
+// The MTU of what is forwarded: the greatest of the kernel's interfaces among the ports; what has none of its own takes
+// it.
+std::uint16_t path_mtu(const Options& options) {
+  std::uint16_t mtu = 0;
+  auto names = options.outside;
+  names.push_back(options.inside);
+  for (const auto& name : names)
+    if (const auto found = look_at(name); found && kind_of(name) == PortKind::Interface)
+      mtu = std::max(mtu, found->mtu);
+  return mtu == 0 ? RTE_ETHER_MTU : mtu;
+}
+
+// What the kernel could not hand to a TAP's reader, by its table of devices (proc(5)).
+std::uint64_t device_drops(const std::string& interface) {
+  std::ifstream table("/proc/thread-self/net/dev");
+  for (std::string line; std::getline(table, line);) {
+    const auto colon = line.find(':');
+    const auto begin = line.find_first_not_of(' ');
+    if (colon == line.npos || line.substr(begin, colon - begin) != interface) continue;
+    std::istringstream numbers(line.substr(colon + 1));
+    std::uint64_t value = 0;
+    for (int column = 0; column < 12; ++column)
+      numbers >> value; // receive: 8 columns; transmit: bytes packets errs drop
+    return value;
+  }
+  return 0;
+}
+
 } // namespace
 
-std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& name, unsigned index,
-                                                             const Options& options, Environment& environment) {
+PortKind kind_of(const std::string& name) {
+  if (name.starts_with("vdev:")) return PortKind::Vdev;
+  if (name.starts_with("tap:")) return PortKind::Tap;
+  return name.find(':') != name.npos ? PortKind::Pci : PortKind::Interface; // the kernel allows no colon in names
+}
+
+std::string pci_address(std::string name) {
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return std::ranges::count(name, ':') == 1 ? "0000:" + name : name;
+}
+
+std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& key, const std::string& name,
+                                                             unsigned index, const Options& options, const Port* model,
+                                                             Environment& environment) {
+  environment.forget_words();
   std::unique_ptr<Port> port(new Port);
   port->name_ = name;
+  port->kind_ = kind_of(name);
+  port->forwards_ = !options.inside.empty();
+  port->mtu_ = path_mtu(options);
+  const auto failed = [&](const std::string& why) { return std::unexpected(key + ": " + why + environment.words()); };
+
   std::string parameters;
-  std::uint16_t frame_octets = RTE_MBUF_DEFAULT_DATAROOM;
-  if (name.starts_with("vdev:")) {
+  switch (port->kind_) {
+  case PortKind::Vdev: {
     const auto comma = name.find(',');
     port->device_ = name.substr(5, comma == name.npos ? comma : comma - 5);
     parameters = comma == name.npos ? "" : name.substr(comma + 1);
-  } else {
-    const auto link = look_at(name);
-    if (!link) return std::unexpected(link.error());
-    frame_octets = static_cast<std::uint16_t>(std::min(32768u, std::bit_ceil(unsigned{link->mtu} + kFrameOverhead)));
-    port->slot_octets_ = frame_octets - kSlotHeader;
-    port->promiscuous_ = link->promiscuous;
-    port->device_ = "net_af_packet" + std::to_string(index);
-    parameters = "iface=" + name + ",qpairs=1,blocksz=" + std::to_string(kRingBlock) +
-                 ",framesz=" + std::to_string(frame_octets) + ",framecnt=" + std::to_string(kRingFrames);
+    break;
   }
-
-  environment.forget_words();
-  const auto before = packet_sockets();
-  if (rte_eal_hotplug_add("vdev", port->device_.c_str(), parameters.c_str()) != 0 ||
-      rte_eth_dev_get_port_by_name(port->device_.c_str(), &port->id_) != 0)
-    return std::unexpected("cannot open " + name + environment.words());
-  // The driver keeps its sockets to itself, but they are this process's: they tell when packets wait and how many were
-  // lost, and they take a filter. Without them (another driver) the worker polls.
-  std::ranges::set_difference(packet_sockets(), before, std::back_inserter(port->sockets_));
-  if (const auto ready = port->configure(frame_octets); !ready)
-    return std::unexpected(ready.error() + environment.words());
-
-  auto program = sip_filter(options.sip_ports);
-  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-  for (const int fd : port->sockets_)
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0)
-      return std::unexpected("cannot filter " + name + ": " + std::strerror(errno));
+  case PortKind::Tap: {
+    port->device_ = "net_tap" + std::to_string(index);
+    parameters = "iface=" + name.substr(4);
+    rte_ether_addr mac{};
+    if (model != nullptr && rte_eth_macaddr_get(model->id_, &mac) == 0 && rte_is_valid_assigned_ether_addr(&mac))
+      parameters += ",mac=" + in_hexadecimal(mac);
+    port->room_ = static_cast<std::uint16_t>(std::max<unsigned>(port->room_, port->mtu_ + kTagged));
+    break;
+  }
+  case PortKind::Pci:
+    port->device_ = pci_address(name);
+    port->room_ = static_cast<std::uint16_t>(std::max<unsigned>(port->room_, port->mtu_ + kTagged));
+    break;
+  case PortKind::Interface: {
+    const auto described = port->describe_interface(options);
+    if (!described) return failed(described.error());
+    port->device_ = "net_af_packet" + std::to_string(index);
+    parameters = *described;
+    break;
+  }
+  }
+  if (const auto ready = port->attach(parameters); !ready) return failed(ready.error());
+  if (const auto ready = port->configure(); !ready) return failed(ready.error());
+  if (const auto ready = port->filter(options); !ready) return failed(ready.error());
   return port;
 }
 
-std::expected<void, std::string> Port::configure(std::uint16_t frame_octets) {
+// The parameters of the driver for a kernel's interface, and what else follows from what it is.
+std::expected<std::string, std::string> Port::describe_interface(const Options& options) {
+  const auto found = look_at(name_);
+  if (!found) return std::unexpected(found.error());
+  promiscuous_ = found->promiscuous;
+  mtu_ = found->mtu;
+  room_ = static_cast<std::uint16_t>(std::min(32768u, std::bit_ceil(std::max(1500u, unsigned{mtu_}) + kFrameOverhead)));
+  slot_octets_ = room_ - kSlotHeader;
+  if (forwards_) {
+    auto offloads = Offloads::switch_off(name_, options.run_folder);
+    if (!offloads) return std::unexpected(offloads.error());
+    offloads_ = std::move(*offloads);
+  }
+  return "iface=" + name_ + ",qpairs=1,blocksz=" + std::to_string(kRingBlock) + ",framesz=" + std::to_string(room_) +
+         ",framecnt=" + std::to_string(kRingFrames);
+}
+
+std::expected<void, std::string> Port::attach(const std::string& parameters) {
+  const auto before = wakeups_here();
+  if (kind_ != PortKind::Pci && rte_eal_hotplug_add("vdev", device_.c_str(), parameters.c_str()) != 0)
+    return std::unexpected("cannot open " + name_);
+  if (rte_eth_dev_get_port_by_name(device_.c_str(), &id_) != 0) {
+    id_ = RTE_MAX_ETHPORTS;
+    return std::unexpected(
+        "cannot open " + name_ +
+        (kind_ == PortKind::Pci ? ": no driver of DPDK has this device; bind it to vfio-pci first" : ""));
+  }
+  // The driver keeps its sockets to itself, but they are this process's: they tell when packets wait and how many were
+  // lost, and they take a filter. Without them (another driver) the worker polls.
+  if (kind_ != PortKind::Tap) std::ranges::set_difference(wakeups_here(), before, std::back_inserter(descriptors_));
+  return {};
+}
+
+std::expected<void, std::string> Port::configure() {
   const auto failed = [this](const char* what) { return std::unexpected("cannot " + std::string(what) + " " + name_); };
   pool_.reset(rte_pktmbuf_pool_create(("mbufs" + std::to_string(id_)).c_str(), kMbufs - 1, 256, 0,
-                                      static_cast<std::uint16_t>(frame_octets + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY));
+                                      static_cast<std::uint16_t>(room_ + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY));
   if (!pool_)
-    return failed(("get " + std::to_string((std::size_t{kMbufs} * (frame_octets + 512u)) >> 20) +
+    return failed(("get " + std::to_string((std::size_t{kMbufs} * (room_ + 512u)) >> 20) +
                    " MiB for packets (memory.size is too small) of")
                       .c_str());
-  const rte_eth_conf conf{};
-  if (rte_eth_dev_configure(id_, 1, 1, &conf) != 0) return failed("configure");
-  if (rte_eth_rx_queue_setup(id_, 0, 1024, kAnySocket, nullptr, pool_.get()) != 0)
+  rte_eth_conf conf{};
+  if (kind_ == PortKind::Pci) conf.rxmode.mtu = mtu_;
+  std::uint16_t receive = kind_ == PortKind::Tap ? kTapDescriptors : kDescriptors;
+  std::uint16_t transmit = kDescriptors;
+  if (rte_eth_dev_configure(id_, 1, 1, &conf) != 0 || rte_eth_dev_adjust_nb_rx_tx_desc(id_, &receive, &transmit) != 0)
+    return failed("configure");
+  const auto before = wakeups_here();
+  if (rte_eth_rx_queue_setup(id_, 0, receive, kAnySocket, nullptr, pool_.get()) != 0)
     return failed("set up the receive queue of");
-  if (rte_eth_tx_queue_setup(id_, 0, 1024, kAnySocket, nullptr) != 0) return failed("set up the transmit queue of");
+  if (rte_eth_tx_queue_setup(id_, 0, transmit, kAnySocket, nullptr) != 0) return failed("set up the transmit queue of");
+  if (kind_ == PortKind::Tap) {
+    // Only the queue's: the driver's first descriptor has no queue any more, and would wake us for ever.
+    std::ranges::set_difference(wakeups_here(), before, std::back_inserter(descriptors_));
+    if (rte_eth_dev_set_mtu(id_, mtu_) != 0) return failed("set the MTU of");
+    losses_before_ = device_drops(name_.substr(4));
+  }
   // DPDK makes the interface what its own notes say: without this one, starting ends the promiscuous mode.
-  if (promiscuous_ && rte_eth_promiscuous_enable(id_) != 0) return failed("keep promiscuous");
+  const bool promiscuous = promiscuous_ || (forwards_ && kind_ == PortKind::Pci);
+  if (promiscuous && rte_eth_promiscuous_enable(id_) != 0) return failed("make or keep promiscuous");
   if (rte_eth_dev_start(id_) != 0) return failed("start");
+  if (kind_ != PortKind::Vdev) longest_ = unsigned{mtu_} + ETH_HLEN;
+  return {};
+}
+
+// What the packet sockets are to hand over: monitor, SIP; inline, whatever arrives. And an inline port takes in what is
+// for the stations behind it, so it listens to every address; the socket's end is the end of that.
+std::expected<void, std::string> Port::filter(const Options& options) {
+  if (kind_ == PortKind::Tap) return {};
+  auto program = forwards_ ? arriving_filter() : sip_filter(options.sip_ports);
+  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  packet_mreq all{};
+  all.mr_ifindex = static_cast<int>(if_nametoindex(name_.c_str()));
+  all.mr_type = PACKET_MR_PROMISC;
+  for (const int fd : descriptors_) {
+    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0)
+      return std::unexpected("cannot filter " + name_ + ": " + std::strerror(errno));
+    if (forwards_ && setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &all, sizeof all) != 0)
+      return std::unexpected("cannot make " + name_ + " promiscuous: " + std::strerror(errno));
+  }
   return {};
 }
 
 void Port::clear_errors() const noexcept {
-  for (const int fd : sockets_) {
+  for (const int fd : descriptors_) {
     int error = 0;
     socklen_t size = sizeof error;
     getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size); // reading it takes it off
@@ -167,11 +241,37 @@ void Port::clear_errors() const noexcept {
 }
 
 bool Port::gone() const noexcept {
-  return std::ranges::any_of(sockets_, [](int fd) {
+  return std::ranges::any_of(descriptors_, [this](int fd) {
+    if (kind_ == PortKind::Tap) {
+      ifreq request{};
+      return ioctl(fd, TUNGETIFF, &request) != 0;
+    }
     sockaddr_ll bound{};
     socklen_t size = sizeof bound;
     return getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) == 0 && bound.sll_ifindex == -1;
   });
+}
+
+bool Port::link() const {
+  if (kind_ == PortKind::Interface) {
+    const auto found = look_at(name_);
+    return found && found->running;
+  }
+  rte_eth_link link{};
+  return kind_ != PortKind::Pci || rte_eth_link_get_nowait(id_, &link) != 0 || link.link_status == RTE_ETH_LINK_UP;
+}
+
+void Port::show_link(bool up) const noexcept {
+  if (kind_ != PortKind::Tap || descriptors_.empty()) return;
+  const int carrier = up;
+  ioctl(descriptors_.front(), TUNSETCARRIER, &carrier); // before Linux 5.0 there is no such thing: then it is always up
+}
+
+void Port::follow_mtu() {
+  if (kind_ != PortKind::Interface) return;
+  if (const auto found = look_at(name_))
+    longest_.store(std::min(unsigned{found->mtu} + ETH_HLEN, static_cast<unsigned>(slot_octets_)),
+                   std::memory_order_relaxed); // nothing else hangs on it
 }
 
 Port::~Port() {
@@ -181,11 +281,12 @@ Port::~Port() {
 }
 
 std::uint64_t Port::lost() const {
-  if (sockets_.empty()) {
+  if (kind_ == PortKind::Tap) return device_drops(name_.substr(4)) - losses_before_;
+  if (descriptors_.empty()) {
     rte_eth_stats stats{};
     return rte_eth_stats_get(id_, &stats) == 0 ? stats.imissed : 0;
   }
-  for (const int fd : sockets_) {
+  for (const int fd : descriptors_) {
     tpacket_stats statistics{};
     socklen_t size = sizeof statistics;
     if (getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &statistics, &size) == 0) ring_losses_ += statistics.tp_drops;

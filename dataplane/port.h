@@ -6,6 +6,7 @@
 #include <rte_mbuf.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <expected>
 #include <memory>
@@ -14,6 +15,8 @@
 #include <vector>
 
 #include "dataplane/dataplane.h"
+#include "dataplane/frame.h"
+#include "dataplane/interface.h"
 
 // DPDK's environment, memory and ports, each released by its destructor (DPDK Programmer's Guide 22.11, chapters 3 and
 // 9-12).
@@ -21,6 +24,12 @@ namespace sipward::dataplane {
 
 inline constexpr std::uint16_t kBurst = 32;
 using Mbufs = std::array<rte_mbuf*, kBurst>;
+
+// The ways to name a port in the settings.
+enum class PortKind : std::uint8_t { Interface, Tap, Pci, Vdev };
+PortKind kind_of(const std::string& name);
+// A PCI address as DPDK writes it: with its domain, in small letters.
+std::string pci_address(std::string name);
 
 // rte_eal_init and its opposite. One per process.
 class Environment {
@@ -53,49 +62,83 @@ struct PoolFree {
 };
 using Pool = std::unique_ptr<rte_mempool, PoolFree>;
 
-// One port with one receive queue.
+// One port with one receive queue and one transmit queue.
 class Port {
 public:
-  // `name`: as in the settings. `index` makes the device's name unique.
-  static std::expected<std::unique_ptr<Port>, std::string> open(const std::string& name, unsigned index,
-                                                                const Options& options, Environment& environment);
+  // `key`: of the settings, such as ports.outside; `name`: as it stands there. `index` makes the device's name unique.
+  // `model`: the port whose MAC a TAP takes, or none.
+  static std::expected<std::unique_ptr<Port>, std::string> open(const std::string& key, const std::string& name,
+                                                                unsigned index, const Options& options,
+                                                                const Port* model, Environment& environment);
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
   ~Port();
 
   // Worker thread only.
   std::uint16_t receive(Mbufs& mbufs) noexcept { return rte_eth_rx_burst(id_, 0, mbufs.data(), kBurst); }
-
-  // How long a received frame was on the wire; at least this long, if the ring's slot held only its beginning.
-  std::size_t wire_length(const rte_mbuf& frame) const noexcept {
-    return frame.data_len == slot_octets_ ? kLongestFrame : frame.pkt_len;
+  // How many it took, from the first on; the others stay the caller's.
+  std::uint16_t send(std::span<rte_mbuf*> mbufs) noexcept {
+    return rte_eth_tx_burst(id_, 0, mbufs.data(), static_cast<std::uint16_t>(mbufs.size()));
   }
 
+  // Did the ring's slot hold only the beginning of this received frame?
+  bool is_cut(const rte_mbuf& frame) const noexcept { return frame.data_len == slot_octets_; }
+  // How long a received frame was on the wire; at least this long, if it was cut.
+  std::size_t wire_length(const rte_mbuf& frame) const noexcept {
+    return is_cut(frame) ? kLongestFrame : frame.pkt_len;
+  }
+  // Is a frame short enough to leave by this port? (One VLAN tag does not count, as in the kernel.)
+  bool fits(const rte_mbuf& frame) const noexcept {
+    const auto* octets = rte_pktmbuf_mtod(&frame, const std::uint8_t*);
+    const bool tagged = is_vlan(static_cast<std::uint16_t>(octets[12] << 8 | octets[13]));
+    return frame.pkt_len <= longest_.load(std::memory_order_relaxed) + (tagged ? 4u : 0u);
+  }
+  // Can received frames carry half-made checksums (checksum.h)?
+  bool half_made_checksums() const noexcept { return kind_ == PortKind::Interface; }
+
   // Descriptors that are readable when packets wait; empty if the driver has none, and only polling helps.
-  std::span<const int> wakeups() const noexcept { return sockets_; }
+  std::span<const int> wakeups() const noexcept { return descriptors_; }
   // An interface that goes down leaves an error on its socket, and poll() reports it until somebody takes it off.
   void clear_errors() const noexcept;
 
-  // Control thread only. Packets that did not fit into the receive ring, since the start.
+  // Control thread only, all of these.
+
+  // Packets that did not fit into the receive ring, since the start.
   std::uint64_t lost() const;
-  // Control thread only. The interface was deleted. Its socket hears nothing any more, not even of a successor by the
-  // same name: it belongs to a fanout group, and the kernel binds no member of one anew (packet(7)).
+  // The interface was deleted. Its socket hears nothing any more, not even of a successor by the same name: it belongs
+  // to a fanout group, and the kernel binds no member of one anew (packet(7)).
   bool gone() const noexcept;
+  // Is there a link, as far as the port knows?
+  bool link() const;
+  // Inline: shows a TAP's owner, the host's stack, whether there is a wire behind it; other ports have their own.
+  void show_link(bool up) const noexcept;
+  // The operator may change an interface's MTU: frames up to the new one may leave.
+  void follow_mtu();
   const std::string& name() const noexcept { return name_; }
 
 private:
   Port() = default;
   static constexpr std::size_t kLongestFrame = 65535 + 14 + 8; // an IP datagram behind Ethernet and two VLAN tags
-  std::expected<void, std::string> configure(std::uint16_t frame_octets);
+  std::expected<std::string, std::string> describe_interface(const Options& options);
+  std::expected<void, std::string> attach(const std::string& parameters);
+  std::expected<void, std::string> configure();
+  std::expected<void, std::string> filter(const Options& options);
 
-  std::string name_;
+  PortKind kind_ = PortKind::Vdev;
+  std::string name_;   // as in the settings
   std::string device_; // DPDK's name of it
   std::uint16_t id_ = RTE_MAX_ETHPORTS;
-  std::vector<int> sockets_;           // the driver's own packet sockets; it closes them
+  std::uint16_t mtu_ = RTE_ETHER_MTU;
+  std::uint16_t room_ = RTE_MBUF_DEFAULT_DATAROOM; // octets of a frame that a packet buffer holds
+  std::vector<int> descriptors_;                   // the driver's own, packet sockets or a TAP's queue; it closes them
   std::size_t slot_octets_ = SIZE_MAX; // a frame of this size was cut: the kernel's ring has no more room for one
-  bool promiscuous_ = false;           // somebody set the interface so (it listens to a mirror): it stays so
+  std::atomic<std::uint32_t> longest_ = kLongestFrame; // that may leave, without a VLAN tag; control thread writes
+  bool promiscuous_ = false; // somebody set the interface so (it listens to a mirror): it stays so
+  bool forwards_ = false;    // inline
   Pool pool_;
+  std::unique_ptr<Offloads> offloads_;    // inline, of a kernel's interface
   mutable std::uint64_t ring_losses_ = 0; // the kernel's counter starts again at each look
+  std::uint64_t losses_before_ = 0;       // a TAP's, before we came
 };
 
 } // namespace sipward::dataplane

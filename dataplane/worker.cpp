@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "dataplane/worker.h"
 
-#include <poll.h>
 #include <pthread.h>
 #include <rte_lcore.h>
 #include <rte_pause.h>
@@ -10,10 +9,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstdlib>
 #include <new>
 
+#include "dataplane/checksum.h"
 #include "dataplane/frame.h"
 #include "sip/parser.h"
 
@@ -25,7 +26,7 @@ namespace {
 constexpr unsigned kEmptyPolls = 256;
 // Told to stop, a worker still judges what waits in its ring, but not what a flood goes on pouring in.
 constexpr unsigned kLastBursts = 4096 / kBurst;
-constexpr int kSleepMs = 100; // with descriptors to wake it: a bound, in case one fails to
+constexpr auto kSleep = std::chrono::milliseconds(100); // with descriptors to wake it: a bound, in case one fails to
 constexpr auto kBlindSleep = std::chrono::microseconds(500); // without: the latency that a sleeping packet pays
 
 policy::Time monotonic() noexcept {
@@ -62,10 +63,16 @@ void RulesCell::free_old(bool wait) {
   std::erase_if(retired_, [&](const auto& old) { return rte_rcu_qsbr_check(qsbr_.get(), old.first, wait) == 1; });
 }
 
-Worker::Worker(unsigned id, std::unique_ptr<Port> port, RulesCell& rules, policy::SourceTable& table, int offence_event,
+Worker::Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::SourceTable& table, int offence_event,
                config::Idle idle)
-    : id_(id), port_(std::move(port)), rules_(rules), table_(table), offence_event_(offence_event), idle_(idle),
-      stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+    : id_(id), paths_(std::move(paths)), rules_(rules), table_(table), offence_event_(offence_event), idle_(idle),
+      stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  waiting_.push_back({stop_event_, POLLIN, 0});
+  for (const Path& path : paths_) {
+    for (const int fd : path.from->wakeups()) waiting_.push_back({fd, POLLIN, 0});
+    blind_ |= path.from->wakeups().empty();
+  }
+}
 
 Worker::~Worker() {
   stop();
@@ -93,21 +100,31 @@ void Worker::run() {
   rte_thread_register(); // for the packet pool's per-thread cache; without it things are slower, not wrong
   rules_.wake(id_);
   Mbufs mbufs;
+  std::array<policy::Verdict, kBurst> verdicts;
   for (unsigned last_bursts = 0; last_bursts < kLastBursts;) {
     const bool last = stopping_.load(std::memory_order_relaxed);
     last_bursts += last;
     const policy::Rules& rules = rules_.current(id_);
-    const std::uint16_t received = port_->receive(mbufs);
-    if (received == 0) {
-      if (last) break;
+    bool quiet = true;
+    for (const Path& path : paths_) {
+      const std::uint16_t received = path.from->receive(mbufs);
+      if (received == 0) continue;
+      quiet = false;
+      const policy::Now now(monotonic());
+      for (std::uint16_t i = 0; i < received; ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], const void*));
+      for (std::uint16_t i = 0; i < received; ++i) verdicts[i] = judge(path, *mbufs[i], rules, now);
+      if (path.to.empty())
+        rte_pktmbuf_free_bulk(mbufs.data(), received);
+      else
+        forward(path, std::span(mbufs).first(received), std::span(verdicts).first(received));
+      for (std::uint16_t i = 0; i < received; ++i) counters_.count(verdicts[i]);
+    }
+    if (quiet && last) break;
+    if (quiet) {
       idle();
       continue;
     }
     empty_polls_ = 0;
-    const policy::Now now(monotonic());
-    for (std::uint16_t i = 0; i < received; ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], const void*));
-    for (std::uint16_t i = 0; i < received; ++i) judge(*mbufs[i], rules, now);
-    rte_pktmbuf_free_bulk(mbufs.data(), received);
     published_.publish(counters_);
     if (std::exchange(rang_, false)) ring_bell(offence_event_);
   }
@@ -115,20 +132,70 @@ void Worker::run() {
   rte_thread_unregister();
 }
 
-void Worker::judge(const rte_mbuf& frame, const policy::Rules& rules, const policy::Now& now) {
+policy::Verdict Worker::judge(const Path& path, const rte_mbuf& frame, const policy::Rules& rules,
+                              const policy::Now& now) {
   counters_.octets += frame.pkt_len;
+  counters_.truncated += path.from->is_cut(frame);
   const std::span octets(rte_pktmbuf_mtod(&frame, const std::uint8_t*), frame.data_len);
   policy::Datagram datagram;
-  const FrameKind kind = parse_frame(octets, port_->wire_length(frame), datagram);
-  if (kind != FrameKind::Udp) return counters_.count({why_not_judged(kind)});
-  counters_.truncated += datagram.truncated;
-  if (!policy::concerns(rules, datagram)) return counters_.count({policy::Why::Unrelated});
+  const FrameKind kind = parse_frame(octets, path.from->wire_length(frame), datagram);
+  if (kind != FrameKind::Udp) return {why_not_judged(kind)};
+  datagram.side = path.side;
+  if (!policy::concerns(rules, datagram)) return {policy::Why::Unrelated};
 
   const sip::Message message = sip::parse(datagram.payload);
   policy::Offence offence;
   const policy::Verdict verdict = policy::decide(rules, table_, datagram, message, now, offence);
-  counters_.count(verdict);
   if (verdict.offence) report(offence);
+  return verdict;
+}
+
+// The one place where frames leave, in the order in which they came. Frames that may not, and those that the port does
+// not take, are freed here; the verdicts then say so.
+void Worker::forward(const Path& path, std::span<rte_mbuf*> frames, std::span<policy::Verdict> verdicts) {
+  std::array<std::uint32_t, kBurst> ways{}; // of each frame, a bit for each port of path.to
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    rte_mbuf& frame = *frames[i];
+    if (path.side == policy::Side::Outside) stations_.learn(rte_pktmbuf_mtod(&frame, const std::uint8_t*), path.from);
+    if (!verdicts[i].drop) {
+      ways[i] = ways_out(path, frame);
+      if (ways[i] == 0) verdicts[i] = {policy::Why::TooLong, true};
+    }
+    if (verdicts[i].drop) {
+      rte_pktmbuf_free(&frame);
+      continue;
+    }
+    if (path.from->half_made_checksums()) complete_checksum({rte_pktmbuf_mtod(&frame, std::uint8_t*), frame.data_len});
+    rte_mbuf_refcnt_update(&frame, static_cast<std::int16_t>(std::popcount(ways[i]) - 1));
+  }
+  std::uint32_t taken = 0; // frames, a bit for each
+  for (std::size_t way = 0; way < path.to.size(); ++way) {
+    Mbufs leaving;
+    std::array<std::uint8_t, kBurst> places; // of the leaving ones in the burst
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      if ((ways[i] >> way & 1) == 0) continue;
+      places[count] = static_cast<std::uint8_t>(i);
+      leaving[count++] = frames[i];
+    }
+    const std::uint16_t sent = path.to[way]->send(std::span(leaving).first(count));
+    for (std::size_t i = 0; i < sent; ++i) taken |= 1u << places[i];
+    for (std::size_t i = sent; i < count; ++i) rte_pktmbuf_free(leaving[i]);
+  }
+  for (std::size_t i = 0; i < frames.size(); ++i)
+    if (ways[i] != 0 && (taken >> i & 1) == 0) verdicts[i] = {policy::Why::TransmitFull, true};
+}
+
+// The ports that a frame is to leave by: of several, the one behind which its addressee was heard; all, if nobody
+// knows.
+std::uint32_t Worker::ways_out(const Path& path, const rte_mbuf& frame) {
+  if (path.from->is_cut(frame)) return 0;
+  const Port* known = nullptr;
+  if (path.to.size() > 1) known = stations_.find(rte_pktmbuf_mtod(&frame, const std::uint8_t*));
+  std::uint32_t ways = 0;
+  for (std::size_t i = 0; i < path.to.size(); ++i)
+    if ((known == nullptr || known == path.to[i]) && path.to[i]->fits(frame)) ways |= 1u << i;
+  return ways;
 }
 
 void Worker::report(const policy::Offence& offence) {
@@ -146,14 +213,12 @@ void Worker::idle() {
 }
 
 void Worker::block_until_packets() {
-  const auto sockets = port_->wakeups();
-  if (sockets.empty()) return std::this_thread::sleep_for(kBlindSleep);
-  std::array<pollfd, 8> waiting{};
-  std::size_t count = 0;
-  waiting[count++] = {stop_event_, POLLIN, 0};
-  for (const int fd : sockets.first(std::min(sockets.size(), waiting.size() - 1))) waiting[count++] = {fd, POLLIN, 0};
-  poll(waiting.data(), count, kSleepMs);
-  if (std::ranges::any_of(waiting, [](const pollfd& w) { return (w.revents & POLLERR) != 0; })) port_->clear_errors();
+  constexpr timespec kBlind{0, std::chrono::nanoseconds(kBlindSleep).count()};
+  constexpr timespec kBound{0, std::chrono::nanoseconds(kSleep).count()};
+  if (ppoll(waiting_.data(), waiting_.size(), blind_ ? &kBlind : &kBound, nullptr) <= 0) return;
+  if (std::ranges::none_of(waiting_, [](const pollfd& w) { return (w.revents & POLLERR) != 0; })) return;
+  for (const Path& path : paths_) path.from->clear_errors();
+  std::this_thread::sleep_for(kBlindSleep); // of a device that is gone nothing takes it off
 }
 
 } // namespace sipward::dataplane

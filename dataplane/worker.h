@@ -2,10 +2,12 @@
 // Private to this layer.
 #pragma once
 
+#include <poll.h>
 #include <rte_rcu_qsbr.h>
 
 #include <atomic>
 #include <memory>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -13,6 +15,7 @@
 #include "dataplane/counters.h"
 #include "dataplane/port.h"
 #include "dataplane/spsc_ring.h"
+#include "dataplane/stations.h"
 
 namespace sipward::dataplane {
 
@@ -48,10 +51,17 @@ private:
       retired_; // control thread; with their tokens
 };
 
-// One thread: receives from one port, judges, counts.
+// A way through a worker: where frames come in, and, inline, where those that pass go out.
+struct Path {
+  Port* from = nullptr;
+  std::vector<Port*> to;                     // empty: monitor, the frames are copies
+  policy::Side side = policy::Side::Unknown; // inline: of which `from` is
+};
+
+// One thread: receives, judges, forwards, counts. The transmit queues at the end of its paths are its alone.
 class Worker {
 public:
-  Worker(unsigned id, std::unique_ptr<Port> port, RulesCell& rules, policy::SourceTable& table, int offence_event,
+  Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::SourceTable& table, int offence_event,
          config::Idle idle);
   ~Worker();
 
@@ -61,21 +71,25 @@ public:
   // Control thread only.
   SpscRing<policy::Offence, kOffenceRing>& offences() noexcept { return offences_; }
   const PublishedCounters& counters() const noexcept { return published_; }
-  const Port& port() const noexcept { return *port_; }
 
 private:
   void run();
-  void judge(const rte_mbuf& frame, const policy::Rules& rules, const policy::Now& now);
+  policy::Verdict judge(const Path& path, const rte_mbuf& frame, const policy::Rules& rules, const policy::Now& now);
+  void forward(const Path& path, std::span<rte_mbuf*> frames, std::span<policy::Verdict> verdicts);
+  std::uint32_t ways_out(const Path& path, const rte_mbuf& frame);
   void report(const policy::Offence& offence);
   void idle();
   void block_until_packets();
 
   const unsigned id_;
-  const std::unique_ptr<Port> port_;
+  const std::vector<Path> paths_;
   RulesCell& rules_;
   policy::SourceTable& table_;
   const int offence_event_; // the control thread's eventfd
   const config::Idle idle_;
+  Stations stations_;
+  bool blind_ = false;          // a port cannot wake us
+  std::vector<pollfd> waiting_; // for the stop event first, then for packets
   int stop_event_;
   std::thread thread_;
   std::atomic<bool> stopping_ = false;
