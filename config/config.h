@@ -47,7 +47,7 @@ struct Settings {
   Idle idle = Idle::Adaptive;
   struct Sip {
     std::vector<std::uint16_t> ports = {5060};
-    std::vector<policy::Address> servers; // who is protected; empty: the interfaces' own addresses
+    std::vector<policy::Address> servers; // who is protected; empty: the interfaces' own addresses; inline: all inside
     friend bool operator==(const Sip&, const Sip&) = default;
   } sip;
   struct Sources {

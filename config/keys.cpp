@@ -46,8 +46,6 @@ struct Pending {
   std::string_view what = "not in force yet"; // as check says it
 };
 constexpr Pending kPending[] = {
-    {"mode", [](const Settings& s) { return s.mode == Mode::Inline; }},
-    {"ports.inside"},
     {"detect.scanner.action", [](const Settings& s) { return s.detect.scanner.action == Action::Limit; }},
     {"detect.register_flood.action", [](const Settings& s) { return s.detect.register_flood.action == Action::Limit; }},
     {"detect.invite_flood"},

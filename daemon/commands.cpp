@@ -45,7 +45,6 @@ std::vector<std::string> not_in_force(const std::string& file) {
 int run(const std::string& file, bool dry_run) {
   auto settings = config::load(file);
   if (!settings) return refuse(to_string(settings.error()));
-  if (settings->mode == config::Mode::Inline) return refuse(file + ": mode: inline is not in force yet; use monitor");
   settings->block.dry_run |= dry_run;
 
   spdlog::set_default_logger(spdlog::stderr_color_mt("sipward"));

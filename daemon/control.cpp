@@ -28,6 +28,7 @@ constexpr auto kKernelGrace = 10s; // the kernel drops an element by itself this
 constexpr auto kRetry = 1s;
 constexpr auto kFuseAlertEvery = 60s;
 constexpr auto kFactsEvery = 1s;
+const std::filesystem::path kRunFolder = "/run/sipward";
 constexpr auto kClockStep = 100ms; // less is the clocks' own unsteadiness
 
 // One sipward in a network namespace, held by a locked file that carries the namespace's number. The error names the
@@ -36,7 +37,7 @@ std::expected<int, std::string> claim_namespace() {
   struct stat space {};
   if (stat("/proc/self/ns/net", &space) != 0)
     return std::unexpected(std::string("/proc/self/ns/net: ") + std::strerror(errno));
-  const std::filesystem::path path = "/run/sipward/netns-" + std::to_string(space.st_ino) + ".lock";
+  const auto path = kRunFolder / ("netns-" + std::to_string(space.st_ino) + ".lock");
   if (const auto made = make_folder_for(path); !made) return std::unexpected(made.error() + "; sipward runs as root");
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return std::unexpected(path.string() + ": " + std::strerror(errno) + "; sipward runs as root");
@@ -108,11 +109,13 @@ std::expected<void, std::string> Control::open() {
   blocks_.set_never_blocked(never_blocked({}));
   auto rules = make_rules();
   const bool nobody_protected = rules->servers.empty();
-  auto dataplane = dataplane::Dataplane::start(dataplane::options(settings_), std::move(rules),
+  auto options = dataplane::options(settings_);
+  options.run_folder = kRunFolder;
+  auto dataplane = dataplane::Dataplane::start(options, std::move(rules),
                                                [](std::string_view line) { spdlog::info("dpdk: {}", line); });
   if (!dataplane) return std::unexpected(dataplane.error());
   dataplane_ = std::move(*dataplane);
-  if (nobody_protected)
+  if (nobody_protected && !inline_mode())
     spdlog::warn("sip.servers is empty and the interface has no address yet: nobody is protected until it has one");
 
   sigset_t signals;
@@ -124,13 +127,17 @@ std::expected<void, std::string> Control::open() {
     epoll_event event{EPOLLIN, {.fd = fd}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
   }
+  // A run that was inline and was killed may have left the kernel deaf.
+  if (!inline_mode())
+    if (const auto given = nft_->give_back(); !given) return std::unexpected(given.error().message);
   if (!resynchronise()) return std::unexpected("nftables refuses sipward's table; see the line before this");
   return {};
 }
 
 void Control::run() {
-  spdlog::info("protecting: {} on {}, memory {} hugepages{}",
-               settings_.mode == config::Mode::Monitor ? "monitor" : "inline", fmt::join(settings_.ports.outside, ", "),
+  const auto outside = fmt::format("{}", fmt::join(settings_.ports.outside, ", "));
+  spdlog::info("protecting: {}, memory {} hugepages{}",
+               inline_mode() ? "inline between " + outside + " and " + settings_.ports.inside : "monitor on " + outside,
                dataplane_->on_hugepages() ? "from" : "without",
                settings_.block.dry_run ? ", dry run: nobody is blocked" : "");
   sd_notify(0, "READY=1");
@@ -198,6 +205,7 @@ void Control::follow_host() {
 
 // A deleted interface is heard of no more, even if one of the same name takes its place: say so, once.
 void Control::watch_ports() {
+  dataplane_->follow_interfaces();
   const std::string gone = dataplane_->gone();
   if (gone == gone_port_) return;
   gone_port_ = gone;
@@ -291,6 +299,9 @@ void Control::mark_source(const policy::Block& block, bool blocked) {
 void Control::stop() {
   sd_notify(0, "STOPPING=1");
   dataplane_->stop();
+  if (inline_mode())
+    if (const auto given = nft_->give_back(); !given)
+      spdlog::error("the kernel stays deaf on the forwarded interfaces: {}", given.error().message);
   dataplane_->drain([this](const policy::Offence& offence) { collect(blocks_.convict(offence)); });
   if (settings_.nftables.on_stop == config::OnStop::Remove) collect(blocks_.flush(policy::Ending::Stopped));
   enforce();
@@ -349,7 +360,8 @@ void Control::end_immunity() {
 
 std::unique_ptr<const policy::Rules> Control::make_rules() const {
   auto rules = std::make_unique<policy::Rules>(config::rules(settings_));
-  if (rules->servers.empty()) {
+  rules->drop_convicting = inline_mode() && !settings_.block.dry_run;
+  if (rules->servers.empty() && !inline_mode()) {
     for (const auto& interface : settings_.ports.outside)
       if (const auto found = facts_.addresses.find(interface); found != facts_.addresses.end())
         rules->servers.insert(rules->servers.end(), found->second.begin(), found->second.end());
@@ -364,9 +376,15 @@ std::unique_ptr<const policy::Rules> Control::make_rules() const {
 
 nft::Layout Control::layout() const {
   nft::Layout layout;
-  for (const auto& port : settings_.ports.outside)
-    if (!port.starts_with("vdev:")) layout.interfaces.push_back(port);
-  layout.hook = settings_.nftables.hook;
+  if (inline_mode()) {
+    auto ports = settings_.ports.outside;
+    ports.push_back(settings_.ports.inside);
+    std::ranges::copy_if(ports, std::back_inserter(layout.taken), dataplane::is_interface);
+    layout.hook = config::Hook::Prerouting; // what comes in at the interfaces is the dataplane's to drop
+  } else {
+    std::ranges::copy_if(settings_.ports.outside, std::back_inserter(layout.interfaces), dataplane::is_interface);
+    layout.hook = settings_.nftables.hook;
+  }
   layout.scope = settings_.nftables.scope;
   layout.ports = settings_.sip.ports;
   layout.prefix_v4 = settings_.prefix.ipv4;

@@ -60,6 +60,7 @@ private:
   void end_immunity();                             // of those whose time is up
   std::unique_ptr<const policy::Rules> make_rules() const;
   nft::Layout layout() const;
+  bool inline_mode() const noexcept { return settings_.mode == config::Mode::Inline; }
 
   // One line of JSON in, one out: the commands of the control socket, in control_answers.cpp.
   std::string answer(std::string_view request);

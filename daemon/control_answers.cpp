@@ -75,9 +75,10 @@ private:
       verdicts[std::string(to_string(static_cast<policy::Why>(i)))] = counters.verdicts[i];
     return Json{
         {"version", kVersion},
-        {"mode", settings.mode == config::Mode::Monitor ? "monitor" : "inline"},
+        {"mode", control_.inline_mode() ? "inline" : "monitor"},
         {"dry_run", settings.block.dry_run},
         {"outside", settings.ports.outside},
+        {"inside", settings.ports.inside},
         {"uptime_s", std::chrono::floor<std::chrono::seconds>(monotonic_now() - control_.started_).count()},
         {"received", counters.received},
         {"passed", counters.passed},

@@ -252,10 +252,12 @@ std::expected<Nft, Error> Nft::open() {
 std::expected<void, Error> Nft::install(const Layout& layout, const policy::PrefixSet& allowed,
                                         std::span<const Change> elements) {
   // New kernels take a chain on an interface that is not there; it would guard nothing, in silence.
+  auto hooked = layout.taken;
   if (layout.hook == config::Hook::Ingress)
-    for (const auto& interface : layout.interfaces)
-      if (if_nametoindex(interface.c_str()) == 0)
-        return std::unexpected(failure(ENODEV, "hook the ingress of interface '" + interface + "'"));
+    hooked.insert(hooked.end(), layout.interfaces.begin(), layout.interfaces.end());
+  for (const auto& interface : hooked)
+    if (if_nametoindex(interface.c_str()) == 0)
+      return std::unexpected(failure(ENODEV, "hook the ingress of interface '" + interface + "'"));
   const auto batch = build_install(layout, allowed, elements);
   if (!batch) return std::unexpected(batch.error());
   auto done = state_->transact(*batch);
@@ -322,6 +324,13 @@ std::expected<bool, Error> Nft::installed() {
   if (!done && done.error().code == ENOENT) return false;
   if (!done) return std::unexpected(done.error());
   return true;
+}
+
+std::expected<void, Error> Nft::give_back() {
+  auto done = state_->transact(build_give_back());
+  // EOPNOTSUPP: a kernel without the family netdev, which can have taken nothing.
+  if (!done && (done.error().code == ENOENT || done.error().code == EOPNOTSUPP)) return {};
+  return done;
 }
 
 std::expected<void, Error> Nft::remove() { return state_->transact(build_remove()); }

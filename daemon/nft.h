@@ -24,6 +24,10 @@
 //           prerouting                      before conntrack: what ingress cannot match (QinQ, PPPoE), other interfaces
 //           output                          hook postrouting: answers, a local server's and a forwarded one's
 //
+// Beside it, inline, the table `netdev sipward` with one chain, `ingress`: on the interfaces that the dataplane
+// forwards between, the kernel drops everything, for it would receive every packet a second time and answer it. The
+// packet socket hears a packet before that.
+//
 // Every chain asks, in this order: not SIP? accept; allowed? accept; blocked host? drop; blocked prefix? drop. A later
 // fragment has no ports to ask for, and kernels differ in what they make of that: it may pass, but its datagram never
 // becomes whole, since the first fragment, which has the ports, is dropped.
@@ -35,6 +39,7 @@ namespace sipward::daemon::nft {
 // What the table looks like. A change of any of these makes the chains anew.
 struct Layout {
   std::vector<std::string> interfaces; // of `ports.outside`, for the ingress hook; each must exist
+  std::vector<std::string> taken; // inline: forwarded by the dataplane, and nothing for the kernel; each must exist
   config::Hook hook = config::Hook::Ingress;
   config::Scope scope = config::Scope::Sip;
   std::vector<std::uint16_t> ports; // SIP ports; 5061 is always added
@@ -96,6 +101,9 @@ public:
   // element, so the cost grows with the square: some 30 ms for 10,000 elements, seconds for 131,072; one read() is 10
   // us. EINTR: others kept changing tables while we read.
   std::expected<std::vector<Element>, Error> read_all();
+
+  // Gives the kernel back the interfaces that a layout took from it; none taken is no error. Needs no earlier install.
+  std::expected<void, Error> give_back();
 
   // Is our table there? Removes it, if it is.
   std::expected<bool, Error> installed();

@@ -45,10 +45,11 @@ constexpr std::chrono::seconds kPassing{3600};
 using Table = std::unique_ptr<nftnl_table, Freed<nftnl_table_free>>;
 using Set = std::unique_ptr<nftnl_set, Freed<nftnl_set_free>>;
 
-void put_table(Batch& batch, std::uint16_t type, std::uint16_t flags, const char* what) {
+void put_table(Batch& batch, std::uint16_t type, std::uint16_t flags, const char* what,
+               std::uint16_t family = NFPROTO_INET) {
   const Table table(made(nftnl_table_alloc()));
   nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, kTable);
-  nftnl_table_nlmsg_build_payload(batch.open(type, flags, what), table.get());
+  nftnl_table_nlmsg_build_payload(batch.open(type, flags, what, family), table.get());
   batch.close();
 }
 
@@ -224,8 +225,12 @@ Batch::Batch() : scratch_(std::make_unique_for_overwrite<std::uint8_t[]>(kRoom))
 }
 
 nlmsghdr* Batch::open(std::uint16_t type, std::uint16_t flags, std::string what) {
+  return open(type, flags, std::move(what), NFPROTO_INET);
+}
+
+nlmsghdr* Batch::open(std::uint16_t type, std::uint16_t flags, std::string what, std::uint16_t family) {
   const auto sequence = static_cast<std::uint32_t>(steps_.size());
-  open_ = nftnl_nlmsg_build_hdr(reinterpret_cast<char*>(scratch_.get()), type, NFPROTO_INET,
+  open_ = nftnl_nlmsg_build_hdr(reinterpret_cast<char*>(scratch_.get()), type, family,
                                 static_cast<std::uint16_t>(flags | NLM_F_ACK), sequence);
   steps_.push_back(std::move(what));
   return open_;
@@ -288,6 +293,12 @@ std::expected<Batch, Error> build_install(const Layout& layout, const policy::Pr
     put_elements(batch, NFT_MSG_NEWSETELEM, kBlockedSets[i].name, (*standing)[i].adds);
 
   put_chains(batch, layout);
+  if (!layout.taken.empty()) {
+    put_table(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table netdev sipward", NFPROTO_NETDEV);
+    put_table(batch, NFT_MSG_DELTABLE, 0, "remove the earlier table netdev sipward", NFPROTO_NETDEV);
+    put_table(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table netdev sipward anew", NFPROTO_NETDEV);
+    put_taking_chain(batch, layout);
+  }
   batch.end();
   return batch;
 }
@@ -325,6 +336,13 @@ Batch build_allowed(const policy::PrefixSet& allowed) {
 Batch build_flush() {
   Batch batch;
   for (const auto& set : kBlockedSets) put_flush(batch, set.name);
+  batch.end();
+  return batch;
+}
+
+Batch build_give_back() {
+  Batch batch;
+  put_table(batch, NFT_MSG_DELTABLE, 0, "remove the table netdev sipward", NFPROTO_NETDEV);
   batch.end();
   return batch;
 }

@@ -29,7 +29,7 @@ struct nlmsghdr;
 //                                 them well.
 namespace sipward::daemon::nft {
 
-inline constexpr const char* kTable = "sipward"; // family inet
+inline constexpr const char* kTable = "sipward"; // family inet; of what inline takes from the kernel, netdev
 
 // One netlink transaction: begin, messages that each ask for an acknowledgement, end.
 // A message's sequence number is its place in steps(); the kernel's answers carry it back.
@@ -38,8 +38,9 @@ public:
   Batch();
 
   // Opens a message of the nf_tables subsystem; it is written through the pointer, which is good until close().
-  // At most kRoom octets. `what` is for people: "add 198.51.100.66 to blocked_v4".
+  // At most kRoom octets. `what` is for people: "add 198.51.100.66 to blocked_v4". `family`: inet, if it is left out.
   nlmsghdr* open(std::uint16_t type, std::uint16_t flags, std::string what);
+  nlmsghdr* open(std::uint16_t type, std::uint16_t flags, std::string what, std::uint16_t family);
   void close();
   void end();
 
@@ -83,6 +84,7 @@ std::expected<Batch, Error> build_changes(const Layout& layout, std::span<const 
 Batch build_allowed(const policy::PrefixSet& allowed);
 Batch build_flush();
 Batch build_remove();
+Batch build_give_back(); // ENOENT if nothing was taken
 
 // Writes NFTA_SET_ELEM_LIST_TABLE and _SET, which open every message about elements.
 void put_set_name(nlmsghdr* message, const char* set);

@@ -139,6 +139,8 @@ void put_rules(Batch& batch, const Layout& layout, const char* chain, const Dire
 struct Hook {
   std::uint32_t number;
   std::int32_t priority;
+  std::uint16_t family = NFPROTO_INET;
+  std::uint32_t policy = NF_ACCEPT;
 };
 
 void put_chain(Batch& batch, const char* name, Hook hook, std::vector<const char*> devices = {}) {
@@ -148,20 +150,19 @@ void put_chain(Batch& batch, const char* name, Hook hook, std::vector<const char
   nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TYPE, "filter");
   nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_HOOKNUM, hook.number);
   nftnl_chain_set_s32(chain.get(), NFTNL_CHAIN_PRIO, hook.priority);
-  nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_POLICY, NF_ACCEPT);
+  nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_POLICY, hook.policy);
   if (!devices.empty()) {
     devices.push_back(nullptr);
     nftnl_chain_set_array(chain.get(), NFTNL_CHAIN_DEVICES, devices.data());
   }
-  nftnl_chain_nlmsg_build_payload(batch.open(NFT_MSG_NEWCHAIN, NLM_F_CREATE, std::string("make the chain ") + name),
-                                  chain.get());
+  nftnl_chain_nlmsg_build_payload(
+      batch.open(NFT_MSG_NEWCHAIN, NLM_F_CREATE, std::string("make the chain ") + name, hook.family), chain.get());
   batch.close();
 }
 
-std::vector<const char*> devices_of(const Layout& layout) {
+std::vector<const char*> devices_of(std::span<const std::string> interfaces) {
   std::vector<const char*> devices;
-  if (layout.hook != config::Hook::Ingress) return devices;
-  for (const auto& interface : layout.interfaces)
+  for (const auto& interface : interfaces)
     if (std::ranges::find(devices, std::string_view(interface)) == devices.end()) devices.push_back(interface.c_str());
   return devices;
 }
@@ -169,7 +170,7 @@ std::vector<const char*> devices_of(const Layout& layout) {
 } // namespace
 
 void put_chains(Batch& batch, const Layout& layout) {
-  if (auto devices = devices_of(layout); !devices.empty()) {
+  if (auto devices = devices_of(layout.interfaces); layout.hook == config::Hook::Ingress && !devices.empty()) {
     put_chain(batch, "ingress", {NF_INET_INGRESS, kPriorityIn}, std::move(devices));
     put_rules(batch, layout, "ingress", kIn);
   }
@@ -177,6 +178,11 @@ void put_chains(Batch& batch, const Layout& layout) {
   put_rules(batch, layout, "prerouting", kIn);
   put_chain(batch, "output", {NF_INET_POST_ROUTING, kPriorityOut});
   put_rules(batch, layout, "output", kOut);
+}
+
+void put_taking_chain(Batch& batch, const Layout& layout) {
+  constexpr Hook kIngress{NF_NETDEV_INGRESS, kPriorityIn, NFPROTO_NETDEV, NF_DROP};
+  put_chain(batch, "ingress", kIngress, devices_of(layout.taken));
 }
 
 } // namespace sipward::daemon::nft

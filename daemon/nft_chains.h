@@ -13,6 +13,8 @@ inline constexpr const char* kTransports = "sip_transports"; // TCP and UDP
 
 // All chains of the layout. Their sets stand earlier in the batch.
 void put_chains(Batch& batch, const Layout& layout);
+// The chain that keeps everything on layout.taken from the kernel, in the table netdev sipward.
+void put_taking_chain(Batch& batch, const Layout& layout);
 
 // Ownership of libnftnl's objects; its allocators answer with a null pointer when memory is out.
 template<auto Free>

@@ -479,8 +479,7 @@ TEST_CASE("the keys a file sets in vain are named in the file's order") {
     INFO(row.name);
     CHECK(not_in_force(kSmallest + std::string(row.text)) == row.expected);
   }
-  CHECK(not_in_force("mode: inline\nports: {outside: eth1, inside: eth2}") ==
-        std::vector<std::string>{"mode", "ports.inside"});
+  CHECK(not_in_force("mode: inline\nports: {outside: eth1, inside: eth2}").empty());
   CHECK(not_in_force("no settings").empty());
 }
 
@@ -492,7 +491,7 @@ TEST_CASE("describe() marks what is not in force, and only that") {
     return line->comment.find("# not in force yet") != std::string::npos;
   };
   CHECK_FALSE(marked(kSmallest, "mode"));
-  CHECK(marked("mode: inline\nports: {outside: eth1, inside: eth2}", "mode"));
+  CHECK_FALSE(marked("mode: inline\nports: {outside: eth1, inside: eth2}", "mode"));
   CHECK_FALSE(marked(kSmallest, "detect.scanner.action"));
   CHECK(marked(kSmallest + std::string("detect: {scanner: {action: limit}}"), "detect.scanner.action"));
   CHECK(marked(kSmallest, "detect.auth_failure.within"));
