@@ -49,17 +49,11 @@ std::string interfaces_here() {
 
 // --- offloads, by the names that ethtool(8) gives them
 
-constexpr std::string_view kUnwanted[] = {"rx-gro",
-                                          "rx-lro",
-                                          "rx-gro-hw",
-                                          "rx-gro-list",
-                                          "rx-udp-gro-forwarding",
-                                          "tx-generic-segmentation",
-                                          "tx-tcp-segmentation",
-                                          "tx-tcp-ecn-segmentation",
-                                          "tx-tcp-mangleid-segmentation",
-                                          "tx-tcp6-segmentation",
-                                          "tx-udp-segmentation"};
+bool is_unwanted(std::string_view name) {
+  const bool joins = name.starts_with("rx-gro") || name == "rx-lro" || name == "rx-udp-gro-forwarding";
+  const bool splits = name.starts_with("tx-tcp") || name.starts_with("tx-udp-s") || name.starts_with("tx-generic");
+  return joins || (splits && name.ends_with("segmentation"));
+}
 // Without these off, long transfers stall; the others only matter to the kernel's own traffic.
 constexpr std::string_view kUnbearable[] = {"rx-gro", "rx-lro", "rx-gro-hw"};
 
@@ -115,11 +109,7 @@ private:
   ifreq request_;
 };
 
-std::vector<bool> among(const std::vector<std::string>& names, const auto& wanted) {
-  std::vector<bool> result;
-  for (const auto& name : names) result.push_back(std::ranges::find(wanted, name) != std::end(wanted));
-  return result;
-}
+bool is_in(const auto& list, std::string_view name) { return std::ranges::find(list, name) != std::end(list); }
 
 // One note for each interface of each network namespace.
 std::filesystem::path note_for(const std::string& interface, const std::filesystem::path& folder) {
@@ -155,19 +145,28 @@ std::expected<Interface, std::string> look_at(const std::string& name) {
   return found;
 }
 
+std::string set_mtu(const std::string& name, std::uint16_t mtu) {
+  const Descriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request = request_for(name);
+  request.ifr_mtu = mtu;
+  if (ioctl(socket.fd, SIOCSIFMTU, &request) == 0) return {};
+  return name + " takes no MTU of " + std::to_string(mtu) + ": " + std::strerror(errno);
+}
+
+Offloads::Offloads(const std::string& interface, const std::filesystem::path& memory)
+    : interface_(interface), note_(note_for(interface, memory)) {
+  std::ifstream earlier(note_); // of a run that ended without switching them on again
+  were_on_.assign(std::istream_iterator<std::string>(earlier), {});
+}
+
 std::expected<std::unique_ptr<Offloads>, std::string> Offloads::switch_off(const std::string& interface,
                                                                            const std::filesystem::path& memory) {
-  std::unique_ptr<Offloads> offloads(new Offloads);
-  offloads->interface_ = interface;
-  offloads->note_ = note_for(interface, memory);
+  std::unique_ptr<Offloads> offloads(new Offloads(interface, memory));
   Ethtool ethtool(interface);
   const auto names = ethtool.names();
-  auto off = among(names, kUnwanted);
-  const auto active = ethtool.active(names.size());
-  std::ifstream earlier(offloads->note_); // of a run that ended without switching them on again
-  offloads->were_on_.assign(std::istream_iterator<std::string>(earlier), {});
+  auto off = ethtool.active(names.size());
   for (std::size_t i = 0; i < names.size(); ++i) {
-    off[i] = off[i] && active[i];
+    off[i] = off[i] && is_unwanted(names[i]);
     if (off[i]) offloads->were_on_.push_back(names[i]);
   }
   if (!offloads->note_.empty() && !offloads->were_on_.empty()) {
@@ -176,19 +175,23 @@ std::expected<std::unique_ptr<Offloads>, std::string> Offloads::switch_off(const
   }
   ethtool.set(off, false);
   const auto left = ethtool.active(names.size());
-  const auto unbearable = among(names, kUnbearable);
   for (std::size_t i = 0; i < names.size(); ++i)
-    if (unbearable[i] && left[i])
-      return std::unexpected(interface +
-                             " joins the frames that it receives and cannot be stopped from it (ethtool -K " +
-                             interface + " " + names[i] + " off): inline, long transfers would stall");
+    if (left[i] && is_in(kUnbearable, names[i]))
+      return std::unexpected(interface + " joins the frames that it receives, which makes long transfers stall, and " +
+                             "cannot be stopped from it: try ethtool -K " + interface + " " + names[i] + " off");
   return offloads;
 }
 
+void Offloads::restore(const std::string& interface, const std::filesystem::path& memory) {
+  const Offloads left_behind(interface, memory);
+}
+
 Offloads::~Offloads() {
+  if (were_on_.empty()) return;
   Ethtool ethtool(interface_);
-  const auto names = ethtool.names();
-  ethtool.set(among(names, were_on_), true);
+  std::vector<bool> on;
+  for (const auto& name : ethtool.names()) on.push_back(is_in(were_on_, name));
+  ethtool.set(on, true);
   std::error_code error;
   if (!note_.empty()) std::filesystem::remove(note_, error);
 }

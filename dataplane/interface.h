@@ -23,6 +23,9 @@ struct Interface {
 // Is there such an interface, does it carry Ethernet, and may we listen on it? The error says which not.
 std::expected<Interface, std::string> look_at(const std::string& name);
 
+// Empty, or why not.
+std::string set_mtu(const std::string& name, std::uint16_t mtu);
+
 // The offloads that join received frames or leave the splitting of sent ones to hardware, switched off for as long as
 // this lives: a packet socket would be handed segments of up to 64 KiB, which no wire ever carried and none can take.
 class Offloads {
@@ -31,12 +34,14 @@ public:
   // what to switch on again; empty: nowhere. The error names what the interface keeps on.
   static std::expected<std::unique_ptr<Offloads>, std::string> switch_off(const std::string& interface,
                                                                           const std::filesystem::path& memory);
+  // Switches on again what a run that was killed left off; nothing, if there was none.
+  static void restore(const std::string& interface, const std::filesystem::path& memory);
   Offloads(const Offloads&) = delete;
   Offloads& operator=(const Offloads&) = delete;
   ~Offloads(); // switches on again what was on
 
 private:
-  Offloads() = default;
+  Offloads(const std::string& interface, const std::filesystem::path& memory);
   std::string interface_;
   std::filesystem::path note_;
   std::vector<std::string> were_on_;

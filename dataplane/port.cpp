@@ -10,6 +10,7 @@
 #include <rte_errno.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <bit>
@@ -21,6 +22,7 @@
 #include <set>
 #include <sstream>
 
+#include "dataplane/packet_socket.h"
 #include "dataplane/sip_filter.h"
 
 namespace sipward::dataplane {
@@ -37,6 +39,7 @@ constexpr auto kAnySocket = static_cast<unsigned>(SOCKET_ID_ANY); // NUMA node: 
 constexpr std::size_t kSlotHeader = sizeof(tpacket2_hdr) + sizeof(sockaddr_ll) + 16 + 12 - ETH_HLEN;
 static_assert((kSlotHeader + ETH_HLEN) % TPACKET_ALIGNMENT == 0);
 constexpr unsigned kFrameOverhead = 128; // what the kernel puts before each frame in its ring, Ethernet and tags
+constexpr int kMostSegments = 64;        // of a frame: RTE_MBUF_DEFAULT_DATAROOM each, they hold the longest
 constexpr unsigned kTagged = ETH_HLEN + 4 * kMaxVlanTags;
 
 // The descriptors of this process that a port's driver may have opened: packet sockets, queues of TAPs.
@@ -161,6 +164,8 @@ std::expected<std::string, std::string> Port::describe_interface(const Options& 
     auto offloads = Offloads::switch_off(name_, options.run_folder);
     if (!offloads) return std::unexpected(offloads.error());
     offloads_ = std::move(*offloads);
+  } else {
+    Offloads::restore(name_, options.run_folder);
   }
   return "iface=" + name_ + ",qpairs=1,blocksz=" + std::to_string(kRingBlock) + ",framesz=" + std::to_string(room_) +
          ",framecnt=" + std::to_string(kRingFrames);
@@ -203,33 +208,47 @@ std::expected<void, std::string> Port::configure() {
   if (kind_ == PortKind::Tap) {
     // Only the queue's: the driver's first descriptor has no queue any more, and would wake us for ever.
     std::ranges::set_difference(wakeups_here(), before, std::back_inserter(descriptors_));
-    if (rte_eth_dev_set_mtu(id_, mtu_) != 0) return failed("set the MTU of");
+    if (const auto refused = set_mtu(name_.substr(4), mtu_); !refused.empty()) return std::unexpected(refused);
     losses_before_ = device_drops(name_.substr(4));
   }
   // DPDK makes the interface what its own notes say: without this one, starting ends the promiscuous mode.
   const bool promiscuous = promiscuous_ || (forwards_ && kind_ == PortKind::Pci);
   if (promiscuous && rte_eth_promiscuous_enable(id_) != 0) return failed("make or keep promiscuous");
   if (rte_eth_dev_start(id_) != 0) return failed("start");
-  if (kind_ != PortKind::Vdev) longest_ = unsigned{mtu_} + ETH_HLEN;
+  if (kind_ == PortKind::Interface || kind_ == PortKind::Pci) longest_ = unsigned{mtu_} + ETH_HLEN;
   return {};
 }
 
-// What the packet sockets are to hand over: monitor, SIP; inline, whatever arrives. And an inline port takes in what is
-// for the stations behind it, so it listens to every address; the socket's end is the end of that.
+// What the packet sockets are to hand over: monitor, SIP; inline, whatever arrives, as it arrives.
 std::expected<void, std::string> Port::filter(const Options& options) {
   if (kind_ == PortKind::Tap) return {};
-  auto program = forwards_ ? arriving_filter() : sip_filter(options.sip_ports);
+  auto program = sip_filter(options.sip_ports);
   const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-  packet_mreq all{};
-  all.mr_ifindex = static_cast<int>(if_nametoindex(name_.c_str()));
-  all.mr_type = PACKET_MR_PROMISC;
   for (const int fd : descriptors_) {
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0)
+    if (forwards_ && kind_ == PortKind::Interface) {
+      if (auto replaced = replace_socket(fd, name_, {kRingBlock, room_, kRingFrames}); !replaced) return replaced;
+    } else if (!forwards_ && setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0) {
       return std::unexpected("cannot filter " + name_ + ": " + std::strerror(errno));
-    if (forwards_ && setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &all, sizeof all) != 0)
-      return std::unexpected("cannot make " + name_ + " promiscuous: " + std::strerror(errno));
+    }
   }
   return {};
+}
+
+// net_tap itself takes no frame of more than 1,522 octets. A frame is written behind a header, which stays empty (the
+// kernel's documentation, networking/tuntap). A full queue does not exist here: the stack takes or drops.
+std::uint16_t Port::send_to_tap(std::span<rte_mbuf*> mbufs) noexcept {
+  std::uint16_t sent = 0;
+  for (rte_mbuf* frame : mbufs) {
+    tun_pi header{};
+    std::array<iovec, 1 + kMostSegments> parts{{{&header, sizeof header}}};
+    int count = 1;
+    for (const rte_mbuf* segment = frame; segment != nullptr && count <= kMostSegments; segment = segment->next)
+      parts[static_cast<std::size_t>(count++)] = {rte_pktmbuf_mtod(segment, void*), segment->data_len};
+    if (writev(descriptors_.front(), parts.data(), count) < 0) break; // the interface is down
+    rte_pktmbuf_free(frame);
+    ++sent;
+  }
+  return sent;
 }
 
 void Port::clear_errors() const noexcept {
@@ -281,10 +300,11 @@ Port::~Port() {
 }
 
 std::uint64_t Port::lost() const {
-  if (kind_ == PortKind::Tap) return device_drops(name_.substr(4)) - losses_before_;
-  if (descriptors_.empty()) {
+  if (kind_ == PortKind::Tap || descriptors_.empty()) {
     rte_eth_stats stats{};
-    return rte_eth_stats_get(id_, &stats) == 0 ? stats.imissed : 0;
+    if (rte_eth_stats_get(id_, &stats) != 0) return 0;
+    if (kind_ != PortKind::Tap) return stats.imissed;
+    return device_drops(name_.substr(4)) - losses_before_ + stats.ierrors; // errors: longer than a packet buffer
   }
   for (const int fd : descriptors_) {
     tpacket_stats statistics{};

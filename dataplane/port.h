@@ -78,6 +78,7 @@ public:
   std::uint16_t receive(Mbufs& mbufs) noexcept { return rte_eth_rx_burst(id_, 0, mbufs.data(), kBurst); }
   // How many it took, from the first on; the others stay the caller's.
   std::uint16_t send(std::span<rte_mbuf*> mbufs) noexcept {
+    if (kind_ == PortKind::Tap) return send_to_tap(mbufs);
     return rte_eth_tx_burst(id_, 0, mbufs.data(), static_cast<std::uint16_t>(mbufs.size()));
   }
 
@@ -122,6 +123,7 @@ private:
   std::expected<std::string, std::string> describe_interface(const Options& options);
   std::expected<void, std::string> attach(const std::string& parameters);
   std::expected<void, std::string> configure();
+  std::uint16_t send_to_tap(std::span<rte_mbuf*> mbufs) noexcept;
   std::expected<void, std::string> filter(const Options& options);
 
   PortKind kind_ = PortKind::Vdev;

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "dataplane/sip_filter.h"
 
-#include <linux/if_packet.h>
-
 #include <array>
 #include <cstddef>
 
 namespace sipward::dataplane {
 namespace {
-
-constexpr std::uint32_t kWhole = 0x40000; // more octets than any frame has
 
 // A little assembler: instructions in order, jumps to named places further down.
 enum Label { kIp, kIpv4, kIpv4Udp, kIpv6, kIpv6Udp, kPorts, kSecondTag, kThirdType, kAccept, kReject, kLabels };
@@ -101,17 +97,7 @@ std::vector<sock_filter> sip_filter(std::span<const std::uint16_t> ports) {
   p.place(kReject);
   p.add(BPF_RET | BPF_K, 0);
   p.place(kAccept);
-  p.add(BPF_RET | BPF_K, kWhole);
-  return p.finish();
-}
-
-std::vector<sock_filter> arriving_filter() {
-  Program p;
-  p.add(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE));
-  p.jump_if_equal(PACKET_OUTGOING, kReject);
-  p.add(BPF_RET | BPF_K, kWhole);
-  p.place(kReject);
-  p.add(BPF_RET | BPF_K, 0);
+  p.add(BPF_RET | BPF_K, 0x40000); // more octets than any frame has: all of it
   return p.finish();
 }
 

@@ -17,9 +17,6 @@ namespace sipward::dataplane {
 // documentation). At most 64 ports.
 std::vector<sock_filter> sip_filter(std::span<const std::uint16_t> ports);
 
-// Inline mode forwards everything that arrives, and nothing that this host sends itself: a packet socket sees both.
-std::vector<sock_filter> arriving_filter();
-
 inline constexpr std::size_t kMaxSipPorts = 64;
 
 } // namespace sipward::dataplane
