@@ -11,6 +11,7 @@ policy::Rules rules(const Settings& settings) {
   rules.servers = settings.sip.servers;
   std::ranges::sort(rules.servers);
   rules.never_blocked = policy::PrefixSet(settings.allow);
+  rules.block_everything = settings.nftables.scope == Scope::All;
   rules.ipv6_prefix = settings.sources.ipv6_prefix;
   rules.scanner = settings.detect.scanner;
   rules.register_flood = settings.detect.register_flood;

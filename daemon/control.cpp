@@ -26,7 +26,7 @@ using policy::BlockChange;
 
 constexpr auto kKernelGrace = 10s; // the kernel drops an element by itself this much after we should have
 constexpr auto kRetry = 1s;
-constexpr auto kFuseAlertEvery = 60s;
+constexpr auto kAlertEvery = 60s; // of one kind
 constexpr auto kFactsEvery = 1s;
 const std::filesystem::path kRunFolder = "/run/sipward";
 constexpr auto kClockStep = 100ms; // less is the clocks' own unsteadiness
@@ -147,6 +147,7 @@ void Control::run() {
     follow_clock();
     follow_host();
     watch_ports();
+    watch_lengths();
     collect(blocks_.expire(monotonic_now())); // before new offences: an offender may be back already
     dataplane_->drain([this](const policy::Offence& offence) { collect(blocks_.convict(offence)); });
     end_immunity();
@@ -214,6 +215,20 @@ void Control::watch_ports() {
   log_->alert("interface_gone name=" + in_quotes(gone), monotonic_now(), clock_);
 }
 
+// Inline: frames longer than the wire carries. Either the two MTUs differ, or the other end is virtual and leaves the
+// splitting of its segments to hardware that is not there.
+void Control::watch_lengths() {
+  const auto now = monotonic_now();
+  const auto too_long = dataplane_->counters().verdicts[static_cast<std::size_t>(policy::Why::TooLong)];
+  if (too_long == too_long_seen_ || now < next_too_long_alert_) return;
+  too_long_seen_ = too_long;
+  next_too_long_alert_ = now + kAlertEvery;
+  spdlog::warn("{} frames were too long to forward: compare the MTUs, and if the other end of an interface is virtual "
+               "(veth), switch off its tso and gso (ethtool -K)",
+               too_long);
+  log_->alert("too_long frames=" + std::to_string(too_long), now, clock_);
+}
+
 void Control::collect(policy::BlockList::Changes changes) {
   pending_.insert(pending_.end(), std::make_move_iterator(changes.begin()), std::make_move_iterator(changes.end()));
 }
@@ -223,7 +238,7 @@ void Control::enforce() {
   const auto now = monotonic_now();
   if (blocks_.withheld() != withheld_seen_ && now >= next_fuse_alert_) {
     withheld_seen_ = blocks_.withheld();
-    next_fuse_alert_ = now + kFuseAlertEvery;
+    next_fuse_alert_ = now + kAlertEvery;
     log_->alert("prefix_fuse withheld=" + std::to_string(withheld_seen_), now, clock_);
   }
   if (!in_sync_ && now >= retry_at_) resynchronise();

@@ -44,6 +44,7 @@ private:
   void follow_clock();
   void follow_host();
   void watch_ports();
+  void watch_lengths();
   void collect(policy::BlockList::Changes changes);
   void enforce();
   void read_counters(policy::BlockList::Changes& changes);
@@ -80,6 +81,8 @@ private:
   policy::Time retry_at_;
   std::uint64_t withheld_seen_ = 0; // prefix blocks held back by the fuse, as told in the log
   policy::Time next_fuse_alert_;
+  std::uint64_t too_long_seen_ = 0; // frames that could not be forwarded, as told in the log
+  policy::Time next_too_long_alert_;
   std::string gone_port_; // an interface that was deleted, as told in the log
   bool stopping_ = false;
 

@@ -12,10 +12,18 @@ constexpr std::size_t kEthernetHeader = 14;
 constexpr std::size_t kVlanTag = 4;
 constexpr std::size_t kIpv6Header = 40;
 constexpr std::size_t kUdpHeader = 8;
+constexpr std::uint8_t kTcp = 6;
 constexpr std::uint8_t kUdp = 17;
 
 std::uint16_t u16(Octets octets, std::size_t at) noexcept {
   return static_cast<std::uint16_t>(octets[at] << 8 | octets[at + 1]);
+}
+
+// `octets` begins at a TCP header: of it only the ports are of interest.
+void note_ports(Octets octets, policy::Datagram& datagram) noexcept {
+  if (octets.size() < 4) return;
+  datagram.source_port = u16(octets, 0);
+  datagram.destination_port = u16(octets, 2);
 }
 
 // `octets` begins at the UDP header; `length` is what the IP header says is left for it.
@@ -40,9 +48,11 @@ FrameKind parse_ipv4(Octets octets, std::size_t wire_length, policy::Datagram& d
   if (header < 20 || header > octets.size() || total < header || total > wire_length) return FrameKind::Bad;
   datagram.source = policy::Address::from_wire(octets.subspan(12, 4));
   datagram.destination = policy::Address::from_wire(octets.subspan(16, 4));
+  const Octets rest = octets.first(std::min(octets.size(), total)).subspan(header);
+  if (octets[9] == kTcp && (u16(octets, 6) & 0x3fff) == 0) note_ports(rest, datagram);
   if (octets[9] != kUdp) return FrameKind::NotUdp;
   if ((u16(octets, 6) & 0x3fff) != 0) return FrameKind::Fragment; // more fragments, or an offset
-  return parse_udp(octets.first(std::min(octets.size(), total)).subspan(header), total - header, datagram);
+  return parse_udp(rest, total - header, datagram);
 }
 
 FrameKind parse_ipv6(Octets octets, std::size_t wire_length, policy::Datagram& datagram) noexcept {
@@ -62,6 +72,7 @@ FrameKind parse_ipv6(Octets octets, std::size_t wire_length, policy::Datagram& d
     const bool fragment = next == 44;
     const bool authentication = next == 51; // RFC 4302: its length counts words of four octets, less two
     const bool options = next == 0 || next == 43 || next == 60 || next == 135;
+    if (next == kTcp) note_ports(octets.subspan(at), datagram);
     if (!fragment && !authentication && !options) return FrameKind::NotUdp;
     if (octets.size() < at + 8) return FrameKind::Bad;
     // An "atomic fragment" (RFC 6946) has neither offset nor successors: it is whole.

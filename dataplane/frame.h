@@ -13,7 +13,7 @@ namespace sipward::dataplane {
 enum class FrameKind : std::uint8_t {
   Udp,      // `datagram` is filled in
   NotIp,    // another ethertype
-  NotUdp,   // IP, another protocol
+  NotUdp,   // IP, another protocol; the addresses are filled in, and TCP's ports
   Fragment, // of an IPv4 or IPv6 datagram, the first one too
   Bad,      // lengths or versions contradict each other
 };

@@ -139,9 +139,10 @@ policy::Verdict Worker::judge(const Path& path, const rte_mbuf& frame, const pol
   const std::span octets(rte_pktmbuf_mtod(&frame, const std::uint8_t*), frame.data_len);
   policy::Datagram datagram;
   const FrameKind kind = parse_frame(octets, path.from->wire_length(frame), datagram);
-  if (kind != FrameKind::Udp) return {why_not_judged(kind)};
   datagram.side = path.side;
-  if (!policy::concerns(rules, datagram)) return {policy::Why::Unrelated};
+  if (kind == FrameKind::NotIp || kind == FrameKind::Bad) return {why_not_judged(kind)};
+  if (kind != FrameKind::Udp || !policy::concerns(rules, datagram))
+    return policy::let_by(rules, table_, datagram, why_not_judged(kind), now);
 
   const sip::Message message = sip::parse(datagram.payload);
   policy::Offence offence;

@@ -116,6 +116,17 @@ Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram,
   return {Why::Clean};
 }
 
+Verdict let_by(const Rules& rules, SourceTable& table, const Datagram& datagram, Why why, const Now& now) noexcept {
+  constexpr std::uint16_t kSipTls = 5061;
+  const bool in_scope = rules.is_port(datagram.destination_port) || datagram.destination_port == kSipTls;
+  if (datagram.side != Side::Outside || (!in_scope && !rules.block_everything)) return {why};
+  const Source* source = table.find(source_key(datagram.source, rules.ipv6_prefix));
+  if (source != nullptr && source->blocked(now)) return {Why::Blocked, true};
+  if (rules.is_blocked(datagram.source) && !rules.never_blocked.holds(datagram.source))
+    return {Why::BlockedPrefix, true};
+  return {why};
+}
+
 void observe_answer(const Rules& rules, SourceTable& table, const Datagram& datagram,
                     const sip::Message& message) noexcept {
   if (message.kind != sip::Kind::Response || message.cseq_method != sip::Method::Register) return;

@@ -64,6 +64,10 @@ bool concerns(const Rules& rules, const Datagram& datagram) noexcept;
 Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram, const sip::Message& message,
                const Now& now, Offence& offence) noexcept;
 
+// Inline, a packet that is not judged, be it TCP, media or anything else of IP: dropped, as the kernel's chains would,
+// if its sender stands blocked and it falls within the scope of blocks. `why`: what it is otherwise. Worker thread.
+Verdict let_by(const Rules& rules, SourceTable& table, const Datagram& datagram, Why why, const Now& now) noexcept;
+
 // Notes how our server answered: the REGISTERs of the source that the answer goes to. Worker thread.
 void observe_answer(const Rules& rules, SourceTable& table, const Datagram& datagram,
                     const sip::Message& message) noexcept;

@@ -53,6 +53,7 @@ struct Rules {
   std::vector<Address> servers;     // who is protected; sorted. None, and the side known: all inside
   PrefixSet never_blocked;          // allow list, own addresses, gateways, resolvers, loopback, multicast
   std::vector<Prefix> blocked;      // prefixes that stand in the kernel's sets; sorted by (length, base)
+  bool block_everything = false;    // the blocked lose every packet, not only SIP (nftables.scope: all)
   bool drop_convicting = false;     // inline: the packet that convicts is dropped itself
   std::uint8_t ipv6_prefix = 64;    // an IPv6 source is its prefix of this length
   MarkPolicy scanner;

@@ -26,6 +26,7 @@ constexpr std::string_view kServer = "192.0.2.10";
 constexpr std::string_view kServer6 = "2001:db8:10::5";
 constexpr std::string_view kPhone = "Yealink SIP-T46U 108.86.0.20";
 constexpr std::string_view kScanner = "friendly-scanner";
+const std::string kRegister = test::request("REGISTER", kPhone);
 
 // A server with its guard, a clock that only the story moves, and what happened so far.
 struct Story {
@@ -332,6 +333,64 @@ TEST_CASE_METHOD(Story, "only what goes between the outside and a server's SIP p
   CHECK_FALSE(concerned("198.51.100.66", 5060, kServer, 53));
   CHECK_FALSE(concerned("198.51.100.66", 40000, "192.0.2.11", 5060)); // somebody else's server
   CHECK_FALSE(concerned(kServer, 53, "198.51.100.66", 5060));
+}
+
+TEST_CASE_METHOD(Story,
+                 "on a bump in the wire a server's address from outside is forged, and its answer comes from inside") {
+  const auto from = [&](Side side, std::string_view source, std::string_view destination) {
+    return Datagram{address(source), address(destination), 5060, 5060, kRegister, false, side};
+  };
+  CHECK(judge(from(Side::Inside, kServer, "198.51.100.66")).why == Why::Answer);
+  CHECK(judge(from(Side::Outside, kServer, kServer)).why == Why::Clean);
+  CHECK_FALSE(concerns(rules, from(Side::Inside, "192.0.2.11", "198.51.100.66")));
+  CHECK_FALSE(concerns(rules, from(Side::Outside, "198.51.100.66", "192.0.2.11")));
+}
+
+TEST_CASE_METHOD(Story, "without named servers all inside are protected, where a side is known") {
+  rules.servers.clear();
+  const auto from = [&](Side side) {
+    return Datagram{address("198.51.100.66"), address("203.0.113.5"), 5060, 5060, kRegister, false, side};
+  };
+  CHECK(judge(from(Side::Outside)).why == Why::Clean);
+  CHECK(judge(from(Side::Inside)).why == Why::Answer);
+  CHECK_FALSE(concerns(rules, from(Side::Unknown)));
+}
+
+TEST_CASE_METHOD(Story, "inline the packet that convicts is dropped itself, unless the policy only logs") {
+  rules.drop_convicting = true;
+  CHECK(hears("198.51.100.66", test::request("OPTIONS", kScanner)).drop);
+  for (int i = 0; i < 100; ++i) hears("198.51.100.67", kRegister);
+  CHECK(dropped == 1 + 25);
+  rules.scanner.action = Action::Log;
+  CHECK_FALSE(hears("198.51.100.68", test::request("OPTIONS", kScanner)).drop);
+  rules.scanner.action = Action::Block;
+  rules.never_blocked = PrefixSet(prefixes({"198.51.100.69"}));
+  CHECK_FALSE(hears("198.51.100.69", test::request("OPTIONS", kScanner)).drop);
+}
+
+TEST_CASE_METHOD(Story,
+                 "what is not judged is dropped inline if its sender stands blocked, within the scope of blocks") {
+  hears("198.51.100.66", kRegister);
+  source("198.51.100.66").blocked_until_s = Now(Time(clock + 60s)).s;
+  rules.blocked = prefixes({"203.0.113.0/24"});
+  const auto fate = [&](std::string_view from, std::uint16_t port, Side side = Side::Outside) {
+    const Datagram packet{address(from), address(kServer), 40000, port, {}, false, side};
+    const auto verdict = let_by(rules, table, packet, Why::NotUdp, Now(Time(clock)));
+    CHECK(verdict.drop == (verdict.why != Why::NotUdp));
+    return verdict.why;
+  };
+  CHECK(fate("198.51.100.66", 5060) == Why::Blocked);
+  CHECK(fate("198.51.100.66", 5061) == Why::Blocked);
+  CHECK(fate("203.0.113.9", 5061) == Why::BlockedPrefix);
+  CHECK(fate("198.51.100.66", 22) == Why::NotUdp);
+  CHECK(fate("198.51.100.77", 5060) == Why::NotUdp);
+  CHECK(fate("198.51.100.66", 5060, Side::Inside) == Why::NotUdp);
+  CHECK(fate("198.51.100.66", 5060, Side::Unknown) == Why::NotUdp); // monitor: the kernel's to drop
+  rules.block_everything = true;
+  CHECK(fate("198.51.100.66", 22) == Why::Blocked);
+  CHECK(fate("203.0.113.9", 22) == Why::BlockedPrefix);
+  rules.never_blocked = PrefixSet(prefixes({"203.0.113.9"}));
+  CHECK(fate("203.0.113.9", 22) == Why::NotUdp);
 }
 
 TEST_CASE("a blocked prefix is found whatever lengths stand beside it") {
