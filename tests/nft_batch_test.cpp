@@ -329,6 +329,28 @@ TEST_CASE("a layout that would match everything, or name no interface, is refuse
   CHECK(build_install(layout_on({"a-name-that-is-too-long"}), {}, {}).error().code == EINVAL);
 }
 
+TEST_CASE("what the dataplane takes from the kernel stands in a table of its own, replaced in the same transaction") {
+  const auto tables_of = [](const Layout& layout) {
+    std::vector<std::string> steps;
+    const auto batch = build_install(layout, {}, {});
+    REQUIRE(batch);
+    for (const auto* message : messages(*batch)) {
+      if ((message->nlmsg_type >> 8) != NFNL_SUBSYS_NFTABLES) continue;
+      const auto* family = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(message));
+      if (family->nfgen_family == NFPROTO_NETDEV) steps.push_back(batch->steps()[message->nlmsg_seq]);
+    }
+    return steps;
+  };
+  Layout layout;
+  layout.hook = config::Hook::Prerouting;
+  layout.ports = {5060};
+  CHECK(tables_of(layout).empty());
+  layout.taken = {"eth1", "eth2"};
+  CHECK(tables_of(layout) == std::vector<std::string>{"make the table netdev sipward",
+                                                      "remove the earlier table netdev sipward",
+                                                      "make the table netdev sipward anew", "make the chain ingress"});
+}
+
 TEST_CASE("a storm's elements are spread over messages that an attribute's length can still tell, and none is lost") {
   std::vector<Change> storm;
   for (int i = 0; i < 10'000; ++i) {

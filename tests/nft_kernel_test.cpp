@@ -390,6 +390,24 @@ TEST_CASE("a transaction is all or nothing, and the refusal names what was refus
   CHECK(values("blocked_v4").empty());
 }
 
+TEST_CASE("interfaces taken from the kernel drop everything, and are given back") {
+  auto nft = fresh();
+  must(nft.give_back()); // nothing was taken
+  auto layout = layout_on({});
+  layout.hook = config::Hook::Prerouting;
+  layout.taken = {"swn-a", "swn-b"};
+  must(nft.install(layout, {}, {}));
+  must(nft.install(layout, {}, {})); // as after a crash
+  const auto chain = listed("chain netdev sipward ingress").at(1).at("chain");
+  CHECK(chain["policy"] == "drop");
+  CHECK(chain["dev"].size() == 2);
+  must(nft.give_back());
+  CHECK(output_of("nft list tables").find("netdev") == std::string::npos);
+  CHECK(*nft.installed());
+  layout.taken = {"swn-nowhere"};
+  CHECK(nft.install(layout, {}, {}).error().message.find("swn-nowhere") != std::string::npos);
+}
+
 TEST_CASE("a table flushed away is told as ENOENT, and an install brings it back") {
   auto nft = fresh();
   must(nft.install(layout_on({}), {}, {}));
