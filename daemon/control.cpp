@@ -28,6 +28,7 @@ constexpr auto kKernelGrace = 10s; // the kernel drops an element by itself this
 constexpr auto kRetry = 1s;
 constexpr auto kAlertEvery = 60s; // of one kind
 constexpr auto kFactsEvery = 1s;
+constexpr auto kFollowEvery = 100ms; // under a storm the loop goes round far more often
 const std::filesystem::path kRunFolder = "/run/sipward";
 constexpr auto kClockStep = 100ms; // less is the clocks' own unsteadiness
 
@@ -206,7 +207,10 @@ void Control::follow_host() {
 
 // A deleted interface is heard of no more, even if one of the same name takes its place: say so, once.
 void Control::watch_ports() {
-  dataplane_->follow_interfaces();
+  if (const auto now = monotonic_now(); now >= next_follow_) {
+    next_follow_ = now + kFollowEvery;
+    dataplane_->follow_interfaces();
+  }
   const std::string gone = dataplane_->gone();
   if (gone == gone_port_) return;
   gone_port_ = gone;

@@ -75,6 +75,7 @@ private:
   HostFacts facts_;
   bool host_changed_ = false; // since facts_ were read
   policy::Time next_facts_;
+  policy::Time next_follow_;                      // of links and MTUs
   std::map<policy::Prefix, policy::Time> immune_; // after an unblock by hand: not to be blocked again until then
   policy::BlockList::Changes pending_;            // decided, not yet enforced and logged
   bool in_sync_ = false;                          // does the kernel hold what the block list says?

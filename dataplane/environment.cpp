@@ -92,9 +92,10 @@ std::vector<std::string> arguments(const Options& options, bool hugepages) {
     args.insert(args.end(), {"--no-huge", "--no-shconf", "-m", mib(options.memory_bytes)});
   }
   // By their whole path: of a bare name DPDK tries the current directory first, and would load what it finds there.
-  // Whose a PCI device is only the drivers know: then all of them are loaded.
-  if (pci) return args.insert(args.end(), {"-d", RTE_EAL_PMD_PATH}), args;
-  for (const auto& driver : drivers(options)) args.insert(args.end(), {"-d", driver_path(driver)});
+  if (pci) // whose a device is only the drivers know: then all of them are loaded
+    args.insert(args.end(), {"-d", RTE_EAL_PMD_PATH});
+  else
+    for (const auto& driver : drivers(options)) args.insert(args.end(), {"-d", driver_path(driver)});
   return args;
 }
 

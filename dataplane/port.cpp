@@ -77,6 +77,12 @@ std::uint16_t path_mtu(const Options& options) {
   return mtu == 0 ? RTE_ETHER_MTU : mtu;
 }
 
+// Octets of a packet buffer that holds whatever comes in by a port without slots of its own.
+std::uint16_t room_for(unsigned mtu) {
+  constexpr unsigned kMost = UINT16_MAX - RTE_PKTMBUF_HEADROOM;
+  return static_cast<std::uint16_t>(std::clamp<unsigned>(mtu + kTagged, RTE_MBUF_DEFAULT_DATAROOM, kMost));
+}
+
 // What the kernel could not hand to a TAP's reader, by its table of devices (proc(5)).
 std::uint64_t device_drops(const std::string& interface) {
   std::ifstream table("/proc/thread-self/net/dev");
@@ -131,12 +137,12 @@ std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& 
     rte_ether_addr mac{};
     if (model != nullptr && rte_eth_macaddr_get(model->id_, &mac) == 0 && rte_is_valid_assigned_ether_addr(&mac))
       parameters += ",mac=" + in_hexadecimal(mac);
-    port->room_ = static_cast<std::uint16_t>(std::max<unsigned>(port->room_, port->mtu_ + kTagged));
+    port->room_ = room_for(port->mtu_);
     break;
   }
   case PortKind::Pci:
     port->device_ = pci_address(name);
-    port->room_ = static_cast<std::uint16_t>(std::max<unsigned>(port->room_, port->mtu_ + kTagged));
+    port->room_ = room_for(port->mtu_);
     break;
   case PortKind::Interface: {
     const auto described = port->describe_interface(options);

@@ -332,6 +332,7 @@ class Life(Inline):
         self.assert_pings()
         status = self.assert_algebra(daemon)
         self.assertEqual((status["verdicts"]["too_long"], status["truncated"]), (10, 10))
+        self.assertTrue(wait_until(lambda: any(" too_long frames=" in line for line in daemon.log()), 3), daemon.log())
 
 
 class Ports(Inline):
