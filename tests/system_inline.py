@@ -78,6 +78,9 @@ class Inline(LabTest):
     def netdev_table(self):
         return self.lab.run("edge", NETDEV, check=False).returncode == 0
 
+    def mac(self, device):
+        return re.search(r"link/ether (\S+)", self.edge(f"ip link show {device}").stdout)[1]
+
     def carrier(self, device="sip0"):
         return "LOWER_UP" in self.edge(f"ip link show {device}").stdout
 
@@ -256,6 +259,7 @@ class Life(Inline):
         before = self.offloads()
         daemon = self.inline()
         self.assertEqual((self.offloads()["generic-receive-offload"], self.netdev_table()), ("off", True))
+        self.assertEqual(self.mac("sip0"), self.mac("eth1"), "switches and clouds let no other address pass")
         self.assertEqual(daemon.stop()[0], 0, daemon.output())
         self.assertEqual(self.offloads(), before)
         self.assertFalse(self.netdev_table())
@@ -266,19 +270,35 @@ class Life(Inline):
         self.bare_interface()
         before = self.offloads()
         first = self.inline()
-        mac = self.edge("cat /sys/class/net/sip0/address").stdout
+        mac = self.mac("sip0")
         self.addresses_on("sip0")
         self.assert_pings()
         first.child.send_signal(signal.SIGKILL)
         first.child.wait()
         self.assertTrue(self.netdev_table(), "the kernel would answer unprotected")
         second = self.inline()
-        self.assertEqual(self.edge("cat /sys/class/net/sip0/address").stdout, mac, "neighbours would look for the old one")
+        self.assertEqual(self.mac("sip0"), mac, "neighbours would look for the old one")
         self.addresses_on("sip0")
         self.assert_pings()
         self.assertEqual(second.stop()[0], 0, second.output())
         self.assertFalse(self.netdev_table())
         self.assertEqual(self.offloads(), before)
+
+    def test_a_sip0_made_beforehand_keeps_its_addresses_and_routes_over_a_crash(self):
+        self.bare_interface()
+        self.edge("ip tuntap add dev sip0 mode tap multi_queue pi")
+        self.addCleanup(self.edge, "ip link del sip0")
+        self.edge("ip link set sip0 up")
+        self.addresses_on("sip0")
+        first = self.inline()
+        self.assertTrue(self.ping_answers(3))
+        first.child.send_signal(signal.SIGKILL)
+        first.child.wait()
+        second = self.inline()
+        self.assertTrue(self.ping_answers(3))
+        self.assertIn("default via", self.edge("ip route show dev sip0").stdout)
+        self.assert_pings(address=SERVER_V6)
+        second.stop()
 
     def test_monitor_after_a_crash_gives_the_interface_back(self):
         self.bare_interface()
