@@ -63,6 +63,7 @@ private:
   policy::BlockList blocks_;
   TableMemory memory_;
   policy::SourceTable table_;
+  sip::AgentCache names_;
   std::map<policy::Subject, std::size_t> standing_; // where in report_.blocks those are that have not ended
   ReplayReport report_;
 };
@@ -89,7 +90,7 @@ void Replay::judge(Link link, const Packet& packet) {
   counters.truncated += datagram.truncated;
   const sip::Message message = sip::parse(datagram.payload);
   policy::Offence offence;
-  const auto verdict = policy::decide(rules_, table_, datagram, message, now, offence);
+  const auto verdict = policy::decide(rules_, table_, names_, datagram, message, now, offence);
   counters.count(verdict);
   account(datagram, message, verdict, packet.wire_length, now.time);
   if (!verdict.offence) return;

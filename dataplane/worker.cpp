@@ -146,7 +146,7 @@ policy::Verdict Worker::judge(const Path& path, const rte_mbuf& frame, const pol
 
   const sip::Message message = sip::parse(datagram.payload);
   policy::Offence offence;
-  const policy::Verdict verdict = policy::decide(rules, table_, datagram, message, now, offence);
+  const policy::Verdict verdict = policy::decide(rules, table_, names_, datagram, message, now, offence);
   if (verdict.offence) report(offence);
   return verdict;
 }

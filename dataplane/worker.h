@@ -85,6 +85,7 @@ private:
   const std::vector<Path> paths_;
   RulesCell& rules_;
   policy::SourceTable& table_;
+  sip::AgentCache names_;   // worker thread only
   const int offence_event_; // the control thread's eventfd
   const config::Idle idle_;
   Stations stations_;

@@ -82,8 +82,8 @@ bool concerns(const Rules& rules, const Datagram& datagram) noexcept {
   return rules.is_port(datagram.source_port) && is_from_server(rules, datagram);
 }
 
-Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram, const sip::Message& message,
-               const Now& now, Offence& offence) noexcept {
+Verdict decide(const Rules& rules, SourceTable& table, sip::AgentCache& names, const Datagram& datagram,
+               const sip::Message& message, const Now& now, Offence& offence) noexcept {
   if (is_from_server(rules, datagram)) {
     observe_answer(rules, table, datagram, message);
     return {Why::Answer};
@@ -101,7 +101,7 @@ Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram,
   if (source != nullptr && kind == sip::Kind::Request)
     source->try_user(table.hash(text_hash(message.to_user.in(datagram.payload))));
   if (rules.scanner.action != Action::Off) {
-    const sip::Mark* mark = rules.marks->find(message, datagram.payload);
+    const sip::Mark* mark = rules.marks->find(message, datagram.payload, &names);
     if (mark != nullptr && mark->weight == sip::Weight::Hard)
       return convict(Why::Scanner, rules.scanner.action, rules, source, datagram, message, mark, now, offence);
   }

@@ -8,6 +8,7 @@
 #include "policy/block.h"
 #include "policy/rules.h"
 #include "policy/source_table.h"
+#include "sip/agent_cache.h"
 #include "sip/message.h"
 
 // The judge: one datagram in, one verdict out. A new detection goes here, as one more step of decide().
@@ -59,10 +60,10 @@ struct Verdict {
 // parsing.
 bool concerns(const Rules& rules, const Datagram& datagram) noexcept;
 
-// Judges one datagram that concerns() us. Worker thread; no allocation, no clock, no wait. `offence` is written only if
-// the verdict says so.
-Verdict decide(const Rules& rules, SourceTable& table, const Datagram& datagram, const sip::Message& message,
-               const Now& now, Offence& offence) noexcept;
+// Judges one datagram that concerns() us. Worker thread, with a cache of names of its own; no allocation, no clock, no
+// wait. `offence` is written only if the verdict says so.
+Verdict decide(const Rules& rules, SourceTable& table, sip::AgentCache& names, const Datagram& datagram,
+               const sip::Message& message, const Now& now, Offence& offence) noexcept;
 
 // Inline, a packet that is not judged, be it TCP, media or anything else of IP: dropped, as the kernel's chains would,
 // if its sender stands blocked and it falls within the scope of blocks. `why`: what it is otherwise. Worker thread.

@@ -54,7 +54,7 @@ struct Story {
   }
   Verdict judge(const Datagram& datagram) {
     REQUIRE(concerns(rules, datagram));
-    const auto verdict = decide(rules, table, datagram, sip::parse(datagram.payload), Now(Time(clock)), offence);
+    const auto verdict = decide(rules, table, names, datagram, sip::parse(datagram.payload), Now(Time(clock)), offence);
     ++verdicts[verdict.why];
     offences += verdict.offence;
     dropped += verdict.drop;
@@ -71,6 +71,7 @@ struct Story {
   };
   std::unique_ptr<std::byte, Free> memory;
   SourceTable table;
+  sip::AgentCache names;
   Rules rules;
   Duration clock = 1000s;
   Offence offence;
