@@ -19,15 +19,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Octets of hugepages that nobody uses at the moment.
+// Octets of hugepages that nobody uses or has been promised.
 std::uint64_t free_hugepage_octets() {
   std::uint64_t total = 0;
   std::error_code error;
   for (const auto& size : fs::directory_iterator("/sys/kernel/mm/hugepages", error)) {
-    std::uint64_t free = 0;
+    std::uint64_t free = 0, promised = 0;
     std::ifstream(size.path() / "free_hugepages") >> free;
+    std::ifstream(size.path() / "resv_hugepages") >> promised; // to somebody who has not touched them yet
     const std::string name = size.path().filename(); // hugepages-2048kB
-    total += free * 1024 * std::strtoull(name.c_str() + name.find('-') + 1, nullptr, 10);
+    total += (free - std::min(free, promised)) * 1024 * std::strtoull(name.c_str() + name.find('-') + 1, nullptr, 10);
   }
   return total;
 }
