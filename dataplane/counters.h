@@ -14,7 +14,8 @@ namespace sipward::dataplane {
 //   received == passed + dropped
 //   received == sum of verdicts
 // In monitor mode `dropped` means that the sender stands in the kernel's set: the kernel drops the packet, this is the
-// copy. Inline it means: it went no further than here; a packet is counted once it has left or was freed.
+// copy. Inline it means: it went no further than here; a packet is counted once it has left or was freed. So a held
+// fragment is not received yet: it is counted when it is released, under the verdict of its datagram.
 struct Counters {
   std::uint64_t received = 0;
   std::uint64_t passed = 0;

@@ -39,6 +39,14 @@ FrameKind parse_udp(Octets octets, std::size_t length, policy::Datagram& datagra
   return FrameKind::Udp;
 }
 
+// `octets` begins at the IP header, whose packet is `total` octets long.
+FrameKind fragment_of(Octets octets, std::size_t total, policy::Datagram& datagram) noexcept {
+  datagram.truncated = octets.size() < total;
+  octets = octets.first(std::min(octets.size(), total));
+  datagram.payload = {reinterpret_cast<const char*>(octets.data()), octets.size()};
+  return FrameKind::Fragment;
+}
+
 FrameKind parse_ipv4(Octets octets, std::size_t wire_length, policy::Datagram& datagram) noexcept {
   if (octets.size() < 20) return FrameKind::Bad;
   const std::size_t header = (octets[0] & 0x0fu) * 4u;
@@ -51,7 +59,7 @@ FrameKind parse_ipv4(Octets octets, std::size_t wire_length, policy::Datagram& d
   const Octets rest = octets.first(std::min(octets.size(), total)).subspan(header);
   if (octets[9] == kTcp && (u16(octets, 6) & 0x3fff) == 0) note_ports(rest, datagram);
   if (octets[9] != kUdp) return FrameKind::NotUdp;
-  if ((u16(octets, 6) & 0x3fff) != 0) return FrameKind::Fragment; // more fragments, or an offset
+  if ((u16(octets, 6) & 0x3fff) != 0) return fragment_of(octets, total, datagram); // more fragments, or an offset
   return parse_udp(rest, total - header, datagram);
 }
 
@@ -76,7 +84,7 @@ FrameKind parse_ipv6(Octets octets, std::size_t wire_length, policy::Datagram& d
     if (!fragment && !authentication && !options) return FrameKind::NotUdp;
     if (octets.size() < at + 8) return FrameKind::Bad;
     // An "atomic fragment" (RFC 6946) has neither offset nor successors: it is whole.
-    if (fragment && (u16(octets, at + 2) & 0xfff9) != 0) return FrameKind::Fragment;
+    if (fragment && (u16(octets, at + 2) & 0xfff9) != 0) return fragment_of(octets, total, datagram);
     const std::size_t length = octets[at + 1];
     next = octets[at];
     at += fragment ? 8 : authentication ? (length + 2) * 4 : (length + 1) * 8;

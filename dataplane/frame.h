@@ -14,7 +14,8 @@ enum class FrameKind : std::uint8_t {
   Udp,      // `datagram` is filled in
   NotIp,    // another ethertype
   NotUdp,   // IP, another protocol; the addresses are filled in, and TCP's ports
-  Fragment, // of an IPv4 or IPv6 datagram, the first one too
+  Fragment, // of an IPv4 UDP or an IPv6 datagram, the first one too; the addresses are filled in, the payload is the
+            // IP packet (fragments.h)
   Bad,      // lengths or versions contradict each other
 };
 

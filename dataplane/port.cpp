@@ -22,6 +22,7 @@
 #include <set>
 #include <sstream>
 
+#include "dataplane/fragments.h"
 #include "dataplane/packet_socket.h"
 #include "dataplane/sip_filter.h"
 
@@ -31,7 +32,10 @@ namespace {
 constexpr std::uint16_t kRingFrames = 4096;
 constexpr std::uint32_t kRingBlock = 1 << 16;
 constexpr unsigned kMbufs = 4096;
-constexpr std::uint16_t kDescriptors = 1024;  // of a NIC's rings; packet sockets have the rings above
+constexpr unsigned kCache = 256;             // of them, kept at hand by each thread; it may grow to half as many again
+constexpr std::uint16_t kDescriptors = 1024; // of a NIC's rings; packet sockets have the rings above
+// Full rings both ways and as many fragments as are ever held leave enough to go on receiving.
+static_assert(kMbufs > kMostHeld + kMostFragments + 2 * kDescriptors + kCache * 3 / 2 + 2 * kBurst);
 constexpr std::uint16_t kTapDescriptors = 16; // a TAP has no ring: these are the pieces that one frame may come in
 constexpr auto kAnySocket = static_cast<unsigned>(SOCKET_ID_ANY); // NUMA node: wherever memory is
 // In front of each frame's first octet in the kernel's ring (TPACKET_V2: its header, the sender's address, and the
@@ -195,7 +199,7 @@ std::expected<void, std::string> Port::attach(const std::string& parameters) {
 
 std::expected<void, std::string> Port::configure() {
   const auto failed = [this](const char* what) { return std::unexpected("cannot " + std::string(what) + " " + name_); };
-  pool_.reset(rte_pktmbuf_pool_create(("mbufs" + std::to_string(id_)).c_str(), kMbufs - 1, 256, 0,
+  pool_.reset(rte_pktmbuf_pool_create(("mbufs" + std::to_string(id_)).c_str(), kMbufs - 1, kCache, 0,
                                       static_cast<std::uint16_t>(room_ + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY));
   if (!pool_)
     return failed(("get " + std::to_string((std::size_t{kMbufs} * (room_ + 512u)) >> 20) +

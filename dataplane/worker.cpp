@@ -66,7 +66,7 @@ void RulesCell::free_old(bool wait) {
 Worker::Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::SourceTable& table, int offence_event,
                config::Idle idle)
     : id_(id), paths_(std::move(paths)), rules_(rules), table_(table), offence_event_(offence_event), idle_(idle),
-      stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      fragments_(table.hash(id)), stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   waiting_.push_back({stop_event_, POLLIN, 0});
   for (const Path& path : paths_) {
     for (const int fd : path.from->wakeups()) waiting_.push_back({fd, POLLIN, 0});
@@ -100,7 +100,6 @@ void Worker::run() {
   rte_thread_register(); // for the packet pool's per-thread cache; without it things are slower, not wrong
   rules_.wake(id_);
   Mbufs mbufs;
-  std::array<policy::Verdict, kBurst> verdicts;
   for (unsigned last_bursts = 0; last_bursts < kLastBursts;) {
     const bool last = stopping_.load(std::memory_order_relaxed);
     last_bursts += last;
@@ -112,13 +111,10 @@ void Worker::run() {
       quiet = false;
       const policy::Now now(monotonic());
       for (std::uint16_t i = 0; i < received; ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], const void*));
-      for (std::uint16_t i = 0; i < received; ++i) verdicts[i] = judge(path, *mbufs[i], rules, now);
-      if (path.to.empty())
-        rte_pktmbuf_free_bulk(mbufs.data(), received);
-      else
-        forward(path, std::span(mbufs).first(received), std::span(verdicts).first(received));
-      for (std::uint16_t i = 0; i < received; ++i) counters_.count(verdicts[i]);
+      for (std::uint16_t i = 0; i < received; ++i) take(path, *mbufs[i], rules, now);
+      flush();
     }
+    if (fragments_.any() && release_overdue(rules, monotonic())) quiet = false;
     if (quiet && last) break;
     if (quiet) {
       idle();
@@ -128,18 +124,25 @@ void Worker::run() {
     published_.publish(counters_);
     if (std::exchange(rang_, false)) ring_bell(offence_event_);
   }
+  release_overdue(rules_.current(id_), policy::Time::max()); // nobody completes them any more
+  published_.publish(counters_);
   rules_.sleep(id_);
   rte_thread_unregister();
 }
 
-policy::Verdict Worker::judge(const Path& path, const rte_mbuf& frame, const policy::Rules& rules,
-                              const policy::Now& now) {
-  counters_.octets += frame.pkt_len;
-  counters_.truncated += path.from->is_cut(frame);
+// One frame: judged, or held if it is a fragment whose datagram is not whole yet.
+void Worker::take(const Path& path, rte_mbuf& frame, const policy::Rules& rules, const policy::Now& now) {
   const std::span octets(rte_pktmbuf_mtod(&frame, const std::uint8_t*), frame.data_len);
   policy::Datagram datagram;
   const FrameKind kind = parse_frame(octets, path.from->wire_length(frame), datagram);
   datagram.side = path.side;
+  if (kind != FrameKind::Fragment) return settle(path, frame, judge(kind, datagram, rules, now));
+  release(fragments_.join({&frame, &path}, datagram, rules, now.time), rules, now);
+  release_overdue(rules, now.time);
+}
+
+policy::Verdict Worker::judge(FrameKind kind, const policy::Datagram& datagram, const policy::Rules& rules,
+                              const policy::Now& now) {
   if (kind == FrameKind::NotIp || kind == FrameKind::Bad) return {why_not_judged(kind)};
   if (kind != FrameKind::Udp || !policy::concerns(rules, datagram))
     return policy::let_by(rules, table_, datagram, why_not_judged(kind), now);
@@ -149,6 +152,51 @@ policy::Verdict Worker::judge(const Path& path, const rte_mbuf& frame, const pol
   const policy::Verdict verdict = policy::decide(rules, table_, names_, datagram, message, now, offence);
   if (verdict.offence) report(offence);
   return verdict;
+}
+
+// Fragments that wait no longer: every one of them has the verdict of their datagram.
+void Worker::release(const Fragments::Release& released, const policy::Rules& rules, const policy::Now& now) {
+  if (released.frames.empty()) return;
+  const policy::Verdict verdict =
+      released.verdict ? *released.verdict : judge(released.kind, released.datagram, rules, now);
+  for (const auto& [frame, path] : released.frames)
+    settle(*static_cast<const Path*>(path), *static_cast<rte_mbuf*>(frame), verdict);
+}
+
+// Was there any?
+bool Worker::release_overdue(const policy::Rules& rules, policy::Time by) {
+  bool any = false;
+  for (;;) {
+    const auto released = fragments_.leave(rules, by);
+    if (released.frames.empty()) return any;
+    release(released, rules, policy::Now(by));
+    flush();
+    any = true;
+  }
+}
+
+void Worker::settle(const Path& path, rte_mbuf& frame, const policy::Verdict& verdict) {
+  auto& [of, count, frames, verdicts] = settled_;
+  if (of != &path || count == kBurst) flush();
+  of = &path;
+  frames[count] = &frame;
+  verdicts[count++] = verdict;
+}
+
+// Settled frames leave, or are freed, and are counted.
+void Worker::flush() {
+  const std::span frames = std::span(settled_.frames).first(std::exchange(settled_.count, 0));
+  const std::span verdicts = std::span(settled_.verdicts).first(frames.size());
+  for (const rte_mbuf* frame : frames) {
+    counters_.octets += frame->pkt_len;
+    counters_.truncated += settled_.path->from->is_cut(*frame);
+  }
+  if (frames.empty()) return;
+  if (settled_.path->to.empty())
+    rte_pktmbuf_free_bulk(frames.data(), static_cast<unsigned>(frames.size()));
+  else
+    forward(*settled_.path, frames, verdicts);
+  for (const policy::Verdict& verdict : verdicts) counters_.count(verdict);
 }
 
 // The one place where frames leave, in the order in which they came. Frames that may not, and those that the port does

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "dataplane/counters.h"
+#include "dataplane/fragments.h"
 #include "dataplane/port.h"
 #include "dataplane/spsc_ring.h"
 #include "dataplane/stations.h"
@@ -74,7 +75,13 @@ public:
 
 private:
   void run();
-  policy::Verdict judge(const Path& path, const rte_mbuf& frame, const policy::Rules& rules, const policy::Now& now);
+  void take(const Path& path, rte_mbuf& frame, const policy::Rules& rules, const policy::Now& now);
+  policy::Verdict judge(FrameKind kind, const policy::Datagram& datagram, const policy::Rules& rules,
+                        const policy::Now& now);
+  void release(const Fragments::Release& released, const policy::Rules& rules, const policy::Now& now);
+  bool release_overdue(const policy::Rules& rules, policy::Time by);
+  void settle(const Path& path, rte_mbuf& frame, const policy::Verdict& verdict);
+  void flush();
   void forward(const Path& path, std::span<rte_mbuf*> frames, std::span<policy::Verdict> verdicts);
   std::uint32_t ways_out(const Path& path, const rte_mbuf& frame);
   void report(const policy::Offence& offence);
@@ -89,6 +96,14 @@ private:
   const int offence_event_; // the control thread's eventfd
   const config::Idle idle_;
   Stations stations_;
+  Fragments fragments_;
+  // Frames whose verdict is known, all of one path, on their way out: a burst at most.
+  struct Settled {
+    const Path* path = nullptr;
+    std::size_t count = 0;
+    Mbufs frames;
+    std::array<policy::Verdict, kBurst> verdicts;
+  } settled_;
   bool blind_ = false;          // a port cannot wake us
   std::vector<pollfd> waiting_; // for the stop event first, then for packets
   int stop_event_;

@@ -70,10 +70,18 @@ bool is_to_server(const Rules& rules, const Datagram& datagram) noexcept {
 } // namespace
 
 std::string_view to_string(Why why) noexcept {
-  static constexpr std::array<std::string_view, kWhys> kNames = {
-      "not_ip",    "not_udp",        "bad_frame", "fragment",      "unrelated", "answer",
-      "keepalive", "malformed",      "response",  "clean",         "unmetered", "never_blocked",
-      "blocked",   "blocked_prefix", "too_long",  "transmit_full", "scanner",   "register_flood"};
+  static constexpr std::array<std::string_view, kWhys> kNames = {"not_ip",           "not_udp",
+                                                                 "bad_frame",        "fragment",
+                                                                 "unrelated",        "answer",
+                                                                 "keepalive",        "malformed",
+                                                                 "response",         "clean",
+                                                                 "unmetered",        "never_blocked",
+                                                                 "blocked",          "blocked_prefix",
+                                                                 "too_long",         "transmit_full",
+                                                                 "fragment_tiny",    "fragment_overlap",
+                                                                 "fragment_copy",    "fragment_excess",
+                                                                 "fragment_overdue", "fragment_displaced",
+                                                                 "scanner",          "register_flood"};
   return kNames[static_cast<std::size_t>(why)];
 }
 

@@ -28,23 +28,29 @@ struct Datagram {
 
 // What became of a packet, and why. Every packet received has exactly one.
 enum class Why : std::uint8_t {
-  NotIp,         // ARP, LLDP ... the frame is none of ours
-  NotUdp,        // TCP, ICMP ...
-  BadFrame,      // lengths that contradict each other
-  Fragment,      // of an IP datagram; not put together yet
-  Unrelated,     // UDP, but not between the outside and a protected server's SIP port
-  Answer,        // from a protected server, on the way out
-  Keepalive,     // CRLF, STUN and the like
-  Malformed,     // on the SIP port, but no SIP
-  Response,      // to a request of our server
-  Clean,         // a request within every limit
-  Unmetered,     // as clean, but the source table had no line for its sender
-  NeverBlocked,  // would have been convicted, but its sender is never blocked
-  Blocked,       // its sender stands in the kernel's set
-  BlockedPrefix, // its sender's prefix does
-  TooLong,       // inline: cut on its way in, or longer than the port to leave by can carry
-  TransmitFull,  // inline: the port to leave by took no more (its ring is full, or its link down)
-  Scanner,       // from here on: convicted by this packet
+  NotIp,             // ARP, LLDP ... the frame is none of ours
+  NotUdp,            // TCP, ICMP ...
+  BadFrame,          // lengths that contradict each other
+  Fragment,          // of an IP datagram that is none of ours
+  Unrelated,         // UDP, but not between the outside and a protected server's SIP port
+  Answer,            // from a protected server, on the way out
+  Keepalive,         // CRLF, STUN and the like
+  Malformed,         // on the SIP port, but no SIP
+  Response,          // to a request of our server
+  Clean,             // a request within every limit
+  Unmetered,         // as clean, but the source table had no line for its sender
+  NeverBlocked,      // would have been convicted, but its sender is never blocked
+  Blocked,           // its sender stands in the kernel's set
+  BlockedPrefix,     // its sender's prefix does
+  TooLong,           // inline: cut on its way in, or longer than the port to leave by can carry
+  TransmitFull,      // inline: the port to leave by took no more (its ring is full, or its link down)
+  FragmentTiny,      // the first of a datagram, without its ports. Inline, this and the next five are dropped
+  FragmentOverlap,   // of one datagram, and they overlap or contradict each other otherwise
+  FragmentCopy,      // a second copy; the first one's verdict is the datagram's
+  FragmentExcess,    // more of one datagram than are put together
+  FragmentOverdue,   // held, but the others did not come in time
+  FragmentDisplaced, // held, but had to make room
+  Scanner,           // from here on: convicted by this packet
   RegisterFlood,
 };
 inline constexpr std::size_t kWhys = static_cast<std::size_t>(Why::RegisterFlood) + 1;

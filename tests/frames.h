@@ -43,17 +43,18 @@ inline Octets udp(std::uint16_t source_port, std::uint16_t destination_port, std
 struct Ipv4 {
   std::string_view source = "198.51.100.66", destination = "192.0.2.10";
   std::uint8_t protocol = 17;
-  std::uint16_t fragment = 0; // flags and offset, as in the header
-  std::size_t options = 0;    // octets of them, a multiple of 4
-  int total = -1;             // < 0: the true one
-  int ihl = -1;               // < 0: the true one
+  std::uint16_t fragment = 0;    // flags and offset, as in the header
+  std::size_t options = 0;       // octets of them, a multiple of 4
+  int total = -1;                // < 0: the true one
+  int ihl = -1;                  // < 0: the true one
+  std::uint16_t number = 0x1234; // identification
 };
 inline Octets ipv4(const Ipv4& header, const Octets& payload) {
   const std::size_t size = 20 + header.options;
   Octets octets = {static_cast<std::uint8_t>(0x40 | (header.ihl < 0 ? size / 4 : static_cast<std::size_t>(header.ihl))),
                    0};
   put16(octets, header.total < 0 ? size + payload.size() : static_cast<std::size_t>(header.total));
-  put16(octets, 0x1234);
+  put16(octets, header.number);
   put16(octets, header.fragment);
   octets.push_back(64);
   octets.push_back(header.protocol);
@@ -63,6 +64,11 @@ inline Octets ipv4(const Ipv4& header, const Octets& payload) {
     octets.insert(octets.end(), address.wire().begin(), address.wire().end());
   }
   octets.insert(octets.end(), header.options, 1); // "no operation"
+  std::uint32_t sum = 0;
+  for (std::size_t at = 0; at < size; at += 2) sum += static_cast<std::uint32_t>(octets[at] << 8 | octets[at + 1]);
+  while (sum > 0xffff) sum = (sum >> 16) + (sum & 0xffff);
+  octets[10] = static_cast<std::uint8_t>(~sum >> 8);
+  octets[11] = static_cast<std::uint8_t>(~sum);
   return joined(std::move(octets), payload);
 }
 
@@ -90,10 +96,12 @@ inline Octets extension(std::uint8_t next, std::uint8_t units, std::size_t size,
   return joined(std::move(octets), payload);
 }
 
-inline Octets ipv6_fragment(std::uint8_t next, std::uint16_t offset_and_more, const Octets& payload) {
+inline Octets ipv6_fragment(std::uint8_t next, std::uint16_t offset_and_more, const Octets& payload,
+                            std::uint16_t number = 7) {
   Octets octets = {next, 0};
   put16(octets, offset_and_more);
-  octets.insert(octets.end(), {0, 0, 0, 7}); // identification
+  put16(octets, 0);
+  put16(octets, number); // identification
   return joined(std::move(octets), payload);
 }
 

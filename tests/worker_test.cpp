@@ -56,7 +56,7 @@ TEST_CASE("each frame of a capture is counted under what became of it") {
       3);
   add(Why::NotIp, ethernet(0x0806, Octets(28, 0)), 4);
   add(Why::NotUdp, ethernet(kEtherIpv4, ipv4({.protocol = 6}, Octets(20, 0))), 8);
-  add(Why::Fragment, ethernet(kEtherIpv4, ipv4({.fragment = 0x2000}, udp(5060, 5060, "x"))), 2);
+  add(Why::Fragment, ethernet(kEtherIpv4, ipv4({.fragment = 0x2000}, udp(10000, 10002, "a lot of media"))), 2);
   add(Why::BadFrame, ethernet(kEtherIpv4, ipv4({.ihl = 3}, udp(5060, 5060, "x"))), 9);
 
   const auto plane = started(options(capture.port()));
