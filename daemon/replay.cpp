@@ -14,6 +14,7 @@
 #include "daemon/progress.h"
 #include "daemon/replay_report.h"
 #include "daemon/text.h"
+#include "dataplane/fragments.h"
 #include "policy/block_list.h"
 #include "sip/parser.h"
 
@@ -48,10 +49,20 @@ class Replay {
 public:
   Replay(const config::Settings& settings, std::vector<policy::Address> servers);
 
+  ~Replay() { finish(); }
   void judge(Link link, const Packet& packet);
+  void finish(); // after the last packet: what is still held is released
   ReplayReport& report() noexcept { return report_; }
 
 private:
+  // A fragment that is held: the capture's next packet overwrites its octets.
+  struct Held {
+    std::string packet;
+    std::size_t wire_length;
+  };
+  bool release(const dataplane::Fragments::Release& released, const policy::Now& now);
+  void settle(dataplane::FrameKind kind, const policy::Datagram& datagram, std::size_t octets, std::size_t frames,
+              const policy::Now& now);
   policy::Time advance(policy::Time stamp);
   void account(const policy::Datagram& datagram, const sip::Message& message, const policy::Verdict& verdict,
                std::size_t octets, policy::Time at);
@@ -64,6 +75,7 @@ private:
   TableMemory memory_;
   policy::SourceTable table_;
   sip::AgentCache names_;
+  std::unique_ptr<dataplane::Fragments> fragments_ = std::make_unique<dataplane::Fragments>(table_.hash(0));
   std::map<policy::Subject, std::size_t> standing_; // where in report_.blocks those are that have not ended
   ReplayReport report_;
 };
@@ -80,19 +92,55 @@ Replay::Replay(const config::Settings& settings, std::vector<policy::Address> se
 
 void Replay::judge(Link link, const Packet& packet) {
   const policy::Now now(advance(packet.at));
-  auto& counters = report_.counters;
-  counters.octets += packet.wire_length;
   policy::Datagram datagram;
   const auto kind = parse_packet(link, packet, datagram);
-  if (kind != dataplane::FrameKind::Udp) return counters.count({dataplane::why_not_judged(kind)});
-  if (!policy::concerns(rules_, datagram)) return counters.count({policy::Why::Unrelated});
+  if (kind != dataplane::FrameKind::Fragment) {
+    settle(kind, datagram, packet.wire_length, 1, now);
+  } else {
+    auto held = std::make_unique<Held>(std::string(datagram.payload), packet.wire_length);
+    datagram.payload = held->packet;
+    release(fragments_->join({held.release(), nullptr}, datagram, rules_, now.time), now);
+  }
+  while (release(fragments_->leave(rules_, now.time), now)) continue;
+}
+
+void Replay::finish() {
+  while (release(fragments_->leave(rules_, policy::Time::max()), policy::Now(report_.last.value_or(policy::Time{}))))
+    continue;
+}
+
+// Were there any?
+bool Replay::release(const dataplane::Fragments::Release& released, const policy::Now& now) {
+  std::size_t octets = 0;
+  for (const auto& frame : released.frames) octets += static_cast<const Held*>(frame.frame)->wire_length;
+  if (!released.frames.empty() && !released.verdict)
+    settle(released.kind, released.datagram, octets, released.frames.size(), now);
+  for (const auto& frame : released.frames) {
+    if (released.verdict) report_.counters.count(*released.verdict);
+    delete static_cast<Held*>(frame.frame);
+  }
+  if (released.verdict) report_.counters.octets += octets;
+  return !released.frames.empty();
+}
+
+// One datagram, or a frame that has none, which came in so many frames. Each of them is counted; the talkers, the block
+// and what was said count datagrams.
+void Replay::settle(dataplane::FrameKind kind, const policy::Datagram& datagram, std::size_t octets, std::size_t frames,
+                    const policy::Now& now) {
+  auto& counters = report_.counters;
+  counters.octets += octets;
+  const auto count = [&](const policy::Verdict& verdict) {
+    for (std::size_t i = 0; i < frames; ++i) counters.count(verdict);
+  };
+  if (kind != dataplane::FrameKind::Udp) return count({dataplane::why_not_judged(kind)});
+  if (!policy::concerns(rules_, datagram)) return count({policy::Why::Unrelated});
 
   counters.truncated += datagram.truncated;
   const sip::Message message = sip::parse(datagram.payload);
   policy::Offence offence;
   const auto verdict = policy::decide(rules_, table_, names_, datagram, message, now, offence);
-  counters.count(verdict);
-  account(datagram, message, verdict, packet.wire_length, now.time);
+  count(verdict);
+  account(datagram, message, verdict, octets, now.time);
   if (!verdict.offence) return;
   ++counters.offences;
   enforce(blocks_.convict(offence), now);
@@ -232,6 +280,7 @@ std::expected<ReplayReport, std::string> judge_captures(const ReplayOptions& opt
   const auto read =
       read_all(options.captures, progress, done, [&](Link link, const Packet& packet) { replay.judge(link, packet); });
   if (!read) return std::unexpected(read.error());
+  replay.finish();
   ReplayReport report = std::move(replay.report());
   report.captures = options.captures;
   report.assumed = assumed;

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "policy/address.h"
 
@@ -44,6 +45,27 @@ inline Octets udp(const Endpoint& from, const Endpoint& to, std::string_view pay
   if (source.size() == 4)
     return Octets("\x45\0", 2) + big16(20 + size) + Octets("\0\0\0\0\x40\x11\0\0", 8) + source + destination + datagram;
   return Octets("\x60\0\0\0", 4) + big16(size) + Octets("\x11\x40", 2) + source + destination + datagram;
+}
+
+// A packet of udp() in two fragments, the second from `offset` octets behind the IP header on (a multiple of 8).
+inline std::pair<Octets, Octets> in_two(const Octets& packet, unsigned offset, unsigned number) {
+  const bool v6 = (static_cast<unsigned char>(packet[0]) >> 4) == 6;
+  const std::size_t header = v6 ? 40 : 20;
+  const auto fragment = [&](const Octets& data, unsigned at, bool more) {
+    Octets ip = packet.substr(0, header);
+    if (v6) {
+      ip.replace(4, 3, big16(static_cast<unsigned>(8 + data.size())) + '\x2c');
+      return ip + Octets("\x11\0", 2) + big16(at | (more ? 1u : 0u)) + big32(number) + data;
+    }
+    ip.replace(2, 6,
+               big16(static_cast<unsigned>(20 + data.size())) + big16(number) + big16((more ? 0x2000u : 0u) | at / 8));
+    unsigned sum = 0;
+    for (std::size_t i = 0; i < header; i += 2)
+      sum += static_cast<unsigned char>(ip[i]) * 256u + static_cast<unsigned char>(ip[i + 1]);
+    while (sum > 0xffff) sum = (sum >> 16) + (sum & 0xffff);
+    return ip.replace(10, 2, big16(~sum & 0xffff)) + data;
+  };
+  return {fragment(packet.substr(header, offset), 0, true), fragment(packet.substr(header + offset), offset, false)};
 }
 
 inline bool is_v6(const Octets& ip) { return (static_cast<unsigned char>(ip[0]) >> 4) == 6; }

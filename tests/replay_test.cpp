@@ -414,6 +414,79 @@ TEST_CASE("what cannot be read is one sentence, and nothing of a report") {
   CHECK_THAT(replay(options, out).error(), Catch::Contains("--sort size"));
 }
 
+TEST_CASE("fragments are put together, whatever their order, and counted each") {
+  const Endpoint server6{"2001:db8:10::5", 5060};
+  Talk talk;
+  unsigned number = 0;
+  const auto say = [&](const Endpoint& from, const Endpoint& to, const std::string& text, bool reversed) {
+    auto [first, second] = in_two(udp(from, to, text), 128, ++number);
+    if (reversed) std::swap(first, second);
+    for (const auto& packet : {first, second}) talk.pcap.add(talk.s, ++talk.us, packet);
+  };
+  say(kPhone, kServer, request("REGISTER"), false);
+  say(kScanner, kServer, scan(), true);
+  say(kScanner, kServer, scan(), false);
+  say({"2001:db8:66::1", 5060}, server6, scan(), true);
+  say({"203.0.113.9", 10000}, {kServer.address, 10002}, std::string(500, 'm'), false);
+  const auto lost = in_two(udp(kPhone, kServer, request("REGISTER")), 128, ++number);
+  talk.pcap.add(talk.s, ++talk.us, lost.second);
+  talk.wait(2).say(kPhone, kServer, request("OPTIONS"));
+  talk.pcap.add(talk.s, ++talk.us, in_two(udp(kPhone, kServer, request("REGISTER")), 128, ++number).first);
+
+  Folder folder;
+  auto options = options_for({folder.file("a.pcap", talk.pcap.octets)});
+  options.servers.push_back(*Address::parse(server6.address));
+  const auto report = judge_captures(options);
+  REQUIRE(report);
+  const auto& counters = report->counters;
+  CHECK(counters.received == 13);
+  CHECK(counters.received == std::accumulate(counters.verdicts.begin(), counters.verdicts.end(), std::uint64_t{0}));
+  CHECK(count(*report, Why::Clean) == 3);
+  CHECK(count(*report, Why::Scanner) == 4);
+  CHECK(count(*report, Why::Blocked) == 2);
+  CHECK(count(*report, Why::Fragment) == 2);
+  CHECK(count(*report, Why::FragmentOverdue) == 2);
+  CHECK(report->sip.requests == 5);
+  REQUIRE(report->blocks.size() == 2);
+  CHECK(to_string(report->blocks[0].subject) == "198.51.100.66/32");
+  CHECK(report->blocks[0].packets_before == 1);
+  CHECK(report->blocks[0].packets_dropped == 1);
+  CHECK(to_string(report->blocks[1].subject) == "2001:db8:66::/64");
+}
+
+TEST_CASE("real captures with fragments: each INVITE is one request, and what is not SIP is none of ours") {
+  const char* named = std::getenv("SIPWARD_DATA");
+  const std::filesystem::path data = named != nullptr ? named : SIPWARD_SOURCE_DIR "/../shared/data";
+  if (!std::filesystem::exists(data / "captures")) {
+    WARN("skipped: no captures in " << data << "; SIPWARD_DATA names another place");
+    return;
+  }
+  ReplayOptions options;
+  options.captures = {data / "captures" / "honest_sipp_calls_fragmented_invite.pcap"};
+  options.servers = {*Address::parse("10.66.0.2")};
+  const auto calls = judge_captures(options);
+  REQUIRE(calls);
+  CHECK(calls->blocks.empty());
+  CHECK(calls->sip.malformed == 0);
+  CHECK(count(*calls, Why::Fragment) == 0);
+  CHECK(count(*calls, Why::FragmentOverdue) == 0);
+  const auto talkers = calls->talkers.sorted(SortKey::Requests);
+  REQUIRE(!talkers.empty());
+  const auto invites = std::ranges::find(talkers[0]->methods, sip::Method::Invite, [](auto& m) { return m.first; });
+  REQUIRE(invites != talkers[0]->methods.end());
+  CHECK(invites->second == 60);
+
+  for (const char* name : {"IPv4Frag", "frag_with_padding", "ip4_fragments", "ip6_fragments", "ipv6_opt_fragments"}) {
+    INFO(name);
+    options.captures = {data / "others" / ("pcapplusplus_" + std::string(name) + ".pcap")};
+    options.servers = {*Address::parse("10.66.0.2")};
+    const auto others = judge_captures(options);
+    REQUIRE(others);
+    CHECK(count(*others, Why::Fragment) > 2);
+    CHECK(others->counters.received == others->counters.passed);
+  }
+}
+
 TEST_CASE("real captures: the scanner is convicted within two packets, honest phones never") {
   const char* named = std::getenv("SIPWARD_DATA");
   const std::filesystem::path data = named != nullptr ? named : SIPWARD_SOURCE_DIR "/../shared/data";
