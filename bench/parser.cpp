@@ -141,6 +141,54 @@ Samples mixed(const Samples& a, const Samples& b, const Samples& c) {
   return out;
 }
 
+// Mixtures of what is slow alone, up to 1.45 kB.
+void add_mixtures(std::vector<Sample>& out) {
+  const std::string start = "REGISTER sip:a@b SIP/2.0\r\n";
+  const auto add = [&](std::string octets) { out.push_back({std::move(octets), "", "", "", ""}); };
+  const auto times = [](std::size_t count, std::string_view unit) {
+    std::string s;
+    while (count-- > 0) s += unit;
+    return s;
+  };
+  // As many parameters as are read, in every value that has some.
+  const std::string many = times(31, ";a") + ";tag=x", via = "Via: SIP/2.0/UDP a" + times(31, ";b") + ";branch=x\r\n";
+  const std::string parties = "From: <sip:a@b>" + many + "\r\nTo: <sip:a@b>" + many + "\r\nContact: <sip:a@b>" + many;
+  std::string digests;
+  for (const char* name : {"Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate"})
+    digests += std::string(name) + ": Digest " + times(31, "a=\"\\\"\",") + "response=x\r\n";
+  add(start + via + parties + "\r\nCSeq: 1 REGISTER\r\n" + digests.substr(0, 1000) + "\r\n\r\n");
+  add(start + digests + "\r\n");
+  add(start + "f: \"" + times(300, "\\\"") + "\" <sip:a@b>\r\nt: \"" + times(300, "\\\"") + "\" <sip:a@b>\r\n\r\n");
+  // 128 headers, of every kind.
+  constexpr std::string_view kNames = "vftimlcsuxe";
+  for (const char* value : {":\n", ":a\n", ": a\r\n", " :a\n", ":\n \n"}) {
+    std::string s = start;
+    for (std::size_t i = 0; i < 128; ++i) s += std::string(1, kNames[i % kNames.size()]) + value;
+    add(s + "\n");
+  }
+  // Folded, spaced and plain headers in any order.
+  Random random(5);
+  for (int i = 0; i < 64; ++i) {
+    std::string s = start;
+    while (s.size() < 1430) {
+      constexpr std::string_view kHeaders[] = {"f:<sip:a@b>;tag=1\r\n",
+                                               "v: SIP/2.0/UDP a;b\r\n",
+                                               "l : 0\n",
+                                               "x:\n",
+                                               "To\t: \"a\" <sip:a>\n",
+                                               "User-Agent : x\r\n",
+                                               "a\n",
+                                               "\tb;c=\"d\"\r\n",
+                                               "m:*\n",
+                                               "CSeq: 1 REGISTER\r\n",
+                                               "Expires\r\n : 5\r\n",
+                                               " ,\n"};
+      s += kHeaders[random() % (i % 2 == 0 ? 12 : 6)];
+    }
+    add(s + "\r\n");
+  }
+}
+
 // Datagrams of 1.45 kB made to be slow to read, of which the slowest is found before the rounds begin.
 std::vector<Sample> hostile() {
   const std::string start = "REGISTER sip:a@b SIP/2.0\r\n";
@@ -195,6 +243,7 @@ std::vector<Sample> hostile() {
   add(std::string(1450, 'A'));
   add("REGISTER sip:" + std::string(1400, ':') + " SIP/2.0\r\nf: a\r\n\r\n");
   add("REGISTER" + std::string(1400, ' ') + "sip:a SIP/2.0\r\nf: a\r\n\r\n");
+  add_mixtures(out);
   return out;
 }
 

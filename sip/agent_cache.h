@@ -29,6 +29,9 @@ private:
     const Mark* mark = nullptr;
     std::uint64_t marks = 0; // Marks::id() of who said so; 0: nobody
   };
+  // Apart from find(), so that that keeps a name in registers.
+  [[gnu::noinline]] static void learn(Entry& entry, const Marks& marks, std::string_view name) noexcept;
+
   std::array<Entry, std::size_t{1} << kBits> entries_{};
 };
 

@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -12,9 +13,10 @@
 #include "sip/simd.h"
 #include "sip/start_line_simd.h"
 
-// One pass over the header's octets, 64 at a time, that looks for the first line beginning with a u, and for the empty
-// line. Whatever is unusual (another header with a u, a space before the colon, a folded value, no empty line, very
-// many lines) is left to the index. No branch depends on the order of the headers.
+// One pass over the header's octets, 64 at a time, for the lines that begin with a u, or with no letter as the empty
+// one does. If the first of these is the User-Agent, or the empty line, that is all there is to know; whatever else it
+// is, or a space before the colon, a folded value, bare LFs, very many lines, is left to the index. No branch depends
+// on the order of the headers.
 namespace sipward::sip {
 namespace {
 
@@ -24,15 +26,37 @@ public:
 
   // False: leave it to the index. The datagram is longer than kBlock.
   [[gnu::always_inline]] bool scan() noexcept {
-    std::size_t at = 0;
-    for (; at + kBlock < size_; at += kBlock)
-      if (step(Block::whole(data_ + at), Block::whole(data_ + at + 1), at)) return good_;
-    if (at + 1 < size_) step(Block(data_, at, size_), Block(data_, at + 1, size_), at);
-    return good_;
+    constexpr std::size_t kMost = 8 * kStride; // beyond that, few datagrams have headers
+    for (std::size_t base = 0; base < size_ && base < kMost; base += kStride) {
+      const std::size_t end = std::min(base + kStride, size_ - 1);
+      std::size_t at = base + (end - base) / kBlock * kBlock, found = at;
+      std::uint64_t notes =
+          at < end ? lines_.in(Block::first(data_, at, size_, end - at), Block(data_, at + 1, size_)) : 0;
+      while (at > base) { // backwards: the first one is what stays
+        at -= kBlock;
+        const std::uint64_t more = lines_.in(Block::whole(data_ + at), Block::whole(data_ + at + 1));
+        found = more != 0 ? at : found;
+        notes = more != 0 ? more : notes;
+      }
+      if (notes == 0) [[unlikely]]
+        continue;
+      const std::size_t line = found + 1 + _tzcnt_u64(notes);
+      if ((data_[line] & 0xdf) == 'U') [[likely]]
+        agent_ = line;
+      else if (!is_empty(line))
+        return false;
+      return lines_.few();
+    }
+    return false;
   }
-  // The start line, without its line end.
-  std::size_t start_end() const noexcept { return first_lf_ - (data_[first_lf_ - 1] == '\r'); }
-  bool has_start() const noexcept { return first_lf_ > 0; }
+  // The end of the start line, without its line end; 0, if it is a long one.
+  std::size_t start_end() const noexcept {
+    const std::uint64_t ends = Block::whole(data_).equal('\n');
+    if (ends == 0) [[unlikely]]
+      return 0;
+    const std::size_t lf = _tzcnt_u64(ends);
+    return lf - (data_[lf - 1] == '\r');
+  }
 
   // The value of the header found, as a Span; 0 if there is none. False: leave it to the index.
   [[gnu::always_inline]] bool read_agent(std::uint32_t& value) const noexcept {
@@ -48,38 +72,16 @@ public:
     const std::size_t begin = agent_ + 11;
     const std::uint64_t ends = Block(data_, begin, size_).equal('\n');
     const std::size_t lf = begin + _tzcnt_u64(ends);
-    if (ends == 0 || begin + 1 >= lf) [[unlikely]]
+    if (ends == 0) [[unlikely]]
       return false;
-    const std::size_t first = begin + (data_[begin] == ' '), last = lf - (data_[lf - 1] == '\r');
-    if (is_control_or_space(data_[first]) || is_control_or_space(data_[last - 1]) || continues(data_ + lf + 1))
-        [[unlikely]]
+    if (lf + 3 > size_ || !is_usual_value(data_, agent_ + 10, lf) || continues(data_ + lf + 1)) [[unlikely]]
       return false;
-    value = static_cast<std::uint32_t>(first | last << 16);
+    value = static_cast<std::uint32_t>((begin + 1) | (lf - 1) << 16);
     return true;
   }
 
 private:
-  // `before` is `octets` and the one in front of it. True: there is no need to go on.
-  [[gnu::always_inline]] bool step(const Block& before, const Block& octets, std::size_t at) noexcept {
-    const std::uint64_t lines = before.equal('\n');
-    if (at == 0) first_lf_ = _tzcnt_u64(lines) & 63;
-    std::uint64_t agents = octets.equal_folded('u') & lines;
-    lines_ += static_cast<std::uint32_t>(_mm_popcnt_u64(lines));
-    for (std::uint64_t odd = octets.at_most(' ') & lines; odd != 0; odd = _blsr_u64(odd)) [[unlikely]] {
-        const std::size_t line = at + 1 + _tzcnt_u64(odd);
-        if (line >= size_) break;
-        if (!is_empty(line)) continue;
-        take(agents & _blsmsk_u64(odd), at);
-        good_ = lines_ <= kMaxHeaders && line < kMaxHeaderOctets - 1;
-        return true;
-      }
-    take(agents, at);
-    return false;
-  }
-  [[gnu::always_inline]] void take(std::uint64_t agents, std::size_t at) noexcept {
-    agents = agent_ != 0 ? 0 : agents;
-    agent_ = agents != 0 ? at + 1 + _tzcnt_u64(agents) : agent_;
-  }
+  static constexpr std::size_t kStride = 8 * kBlock; // looked at before what was found is
   bool is_empty(std::size_t line) const noexcept {
     return data_[line] == '\n' || (data_[line] == '\r' && line + 1 < size_ && data_[line + 1] == '\n');
   }
@@ -90,9 +92,8 @@ private:
 
   const char* data_;
   std::size_t size_;
-  std::size_t agent_ = 0, first_lf_ = 0;
-  std::uint32_t lines_ = 0;
-  bool good_ = false;
+  std::size_t agent_ = 0; // where the User-Agent begins, if it was found
+  LinesOfNote lines_;
 };
 
 [[gnu::noinline]] FirstLook look_by_index(std::string_view datagram) noexcept {
@@ -108,8 +109,8 @@ private:
     Look look(data, size);
     StartLine start;
     std::uint32_t agent;
-    if (look.scan() && look.has_start() && read_usual_start_line<false>(data, size, look.start_end(), start) &&
-        look.read_agent(agent)) [[likely]]
+    if (look.scan() && read_usual_start_line<false>(data, size, look.start_end(), start) && look.read_agent(agent))
+        [[likely]]
       return std::bit_cast<FirstLook>(std::array<std::uint64_t, 2>{
           start.kind | start.method << 8 | static_cast<std::uint64_t>(start.status) << 32, agent});
   }

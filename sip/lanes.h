@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "sip/message.h"
 #include "sip/splats.h"
@@ -59,10 +60,32 @@ public:
   }
 
 private:
+  friend class LinesOfNote;
   Block(const char* from, std::uint64_t mask) noexcept : all_(_mm512_maskz_loadu_epi8(mask, from)) {}
   explicit Block(__m512i all) noexcept : all_(all) {}
   static __m512i splat(char c) noexcept { return _mm512_load_si512(kSplats[static_cast<unsigned char>(c)].octets); }
   __m512i all_;
+};
+
+// Looks for lines that begin with a u, or with no letter, as empty ones do.
+class LinesOfNote {
+public:
+  // Bit i: such a line begins at octet i; `before` is `octets` and the one in front of it.
+  [[gnu::always_inline]] std::uint64_t in(const Block& before, const Block& octets) noexcept {
+    const __mmask64 lines = before.equal('\n');
+    const __m512i from_u = _mm512_ternarylogic_epi64(octets.all_, Block::splat('U'), fold_, 0x28); // (a ^ b) & c
+    lines_ = _mm512_mask_sub_epi8(lines_, lines, lines_, _mm512_set1_epi8(-1));
+    return _mm512_mask_cmpgt_epu8_mask(lines, _mm512_sub_epi8(from_u, Block::splat(1)), Block::splat(0x1e));
+  }
+  // No more than 128 lines were seen, for sure.
+  bool few() const noexcept {
+    const __m512i eights = _mm512_sad_epu8(lines_, _mm512_setzero_si512());
+    return _mm512_cmpgt_epu64_mask(eights, _mm512_set1_epi64(16)) == 0;
+  }
+
+private:
+  const __m512i fold_ = _mm512_set1_epi8(static_cast<char>(0xdf));
+  __m512i lines_ = _mm512_setzero_si512();
 };
 
 // Writes base + the place of each of the first eight set bits; anything may stand behind those, up to out[7].
@@ -112,6 +135,7 @@ public:
   }
 
 private:
+  friend class LinesOfNote;
   Block(const char* data, std::size_t at, std::size_t readable, std::size_t length) noexcept
       : over_(static_cast<std::uint32_t>(at + kBlock > readable ? at + kBlock - readable : 0)),
         keep_(_bzhi_u64(~0ull >> over_, static_cast<std::uint32_t>(length))) {
@@ -137,6 +161,21 @@ private:
   __m256i low_, high_;
 };
 
+class LinesOfNote {
+public:
+  [[gnu::always_inline]] std::uint64_t in(const Block& before, const Block& octets) noexcept {
+    const std::uint64_t lines = before.equal('\n');
+    const __m256i u = Block::splat('U'), fold = _mm256_set1_epi8(static_cast<char>(0xdf)), one = Block::splat(1);
+    const auto from_u = [&](__m256i o) { return _mm256_sub_epi8(_mm256_and_si256(_mm256_xor_si256(o, u), fold), one); };
+    lines_ += static_cast<std::uint32_t>(_mm_popcnt_u64(lines));
+    return lines & ~octets.at_most(from_u(octets.low_), from_u(octets.high_), 0x1e);
+  }
+  bool few() const noexcept { return lines_ <= 128; }
+
+private:
+  std::uint32_t lines_ = 0;
+};
+
 inline void write_places(std::uint64_t bits, std::size_t base, std::uint16_t* out) noexcept {
   for (int i = 0; i < 4; ++i) {
     out[i] = static_cast<std::uint16_t>(base + _tzcnt_u64(bits));
@@ -160,13 +199,14 @@ constexpr std::uint32_t kPlacesAtOnce = 4;
   return out + count;
 }
 
-// Bits of a block at which an empty line may end: a line end with another one or two octets before it. `before` is the
-// block before this one.
-inline std::uint64_t short_lines(std::uint64_t lf, std::uint64_t before) noexcept {
-  return lf & ((lf << 1 | before >> 63) | (lf << 2 | before >> 62));
-}
-inline bool ends_empty_line(const char* data, std::size_t lf) noexcept {
-  return data[lf - 1] == '\n' || (data[lf - 1] == '\r' && data[lf - 2] == '\n');
+// Does the value between this colon and this LF stand between one space and CRLF? It may be read up to colon + 2, and
+// something stands before the colon.
+[[gnu::always_inline]] inline bool is_usual_value(const char* data, std::size_t colon, std::size_t lf) noexcept {
+  std::uint16_t first, last;
+  std::memcpy(&first, data + colon + 1, sizeof first);
+  std::memcpy(&last, data + lf - 2, sizeof last);
+  constexpr std::uint32_t kSpaceInk = ' ' << 8 | '!', kCrInk = '\r' << 8 | '!', kInks = 0xff - '!';
+  return std::rotl(first, 8) - kSpaceInk <= kInks && last - kCrInk <= kInks;
 }
 
 } // namespace

@@ -93,7 +93,7 @@ enum class Malformation : std::uint8_t {
   BadContentLength,         // negative, or not a number
   ConflictingContentLength, // two that differ, or more than eight
   TruncatedBody,            // Content-Length beyond the end of the datagram
-  TooManyParameters,        // more than 32 in one value; the further ones were not read
+  TooManyParameters,        // more than 24 in one value; the further ones were not read
 };
 std::string_view to_string(Malformation malformation) noexcept;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "sip/parser.h"
 
+#include <algorithm>
+
 #include "sip/reader.h"
 #include "sip/simd.h"
 #include "sip/text.h"
@@ -13,7 +15,9 @@ namespace {
 class PlainValues {
 public:
   explicit PlainValues(std::string_view datagram) noexcept : datagram_(datagram) {}
-  Span trim(std::size_t begin, std::size_t end) const noexcept { return text::trim(datagram_, begin, end); }
+  Span value(std::size_t colon, std::size_t end) const noexcept {
+    return text::trim(datagram_, std::min(colon + 1, end), end);
+  }
   bool address(Span value, const Party& out, bool& too_many) const noexcept {
     const Address address = read_address(datagram_, value);
     out.display = address.display;

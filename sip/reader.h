@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 
 #include "sip/index.h"
 #include "sip/message.h"
@@ -12,6 +13,9 @@
 // (values_simd.h). Internal linkage: a copy for one processor must never serve another. Private to sip/.
 namespace sipward::sip {
 namespace {
+
+static_assert(offsetof(Message, from_tag) == offsetof(Message, from_display) + 3 * sizeof(Span)); // as Party has it
+static_assert(offsetof(Message, to_tag) == offsetof(Message, to_display) + 3 * sizeof(Span));
 
 // Judges as it reads: the first thing found wrong is what the message is called.
 template<class Values>
@@ -48,7 +52,7 @@ private:
   [[gnu::always_inline]] Span value(std::size_t i) const noexcept {
     if (i == 0) return {};
     const std::size_t end = index_.begins[i + 1] - 1u, colon = index_.colons[i];
-    return values_.trim(std::min(colon + 1, end), end);
+    return values_.value(colon, end);
   }
   bool has(Header header) const noexcept { return index_.first[static_cast<std::size_t>(header)] != 0; }
 
@@ -88,10 +92,14 @@ private:
       if (!values_.address(m.to, {m.to_display, m.to_user, m.to_host, m.to_tag}, too_many_)) blame(Malformation::BadTo);
     }
     if (has(Header::Contact)) {
-      Span display, tag;
+      struct {
+        Span display, user, host, tag;
+      } contact;
       bool too_many = false; // its parameters are of no interest, nor is its shape
       m.contact = value(Header::Contact);
-      values_.address(m.contact, {display, m.contact_user, m.contact_host, tag}, too_many);
+      values_.address(m.contact, {contact.display, contact.user, contact.host, contact.tag, false}, too_many);
+      m.contact_user = contact.user;
+      m.contact_host = contact.host;
     }
     message_.call_id = value(Header::CallId);
   }

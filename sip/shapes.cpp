@@ -7,8 +7,9 @@
 
 #include "sip/text.h"
 
-// Nearly every message has none of these shapes, so each rule begins with the first eight octets of the part that it is
-// about, compared as one word; what passes that is looked at properly.
+// Nearly every message has none of these shapes but the generators' own, so the first four octets of each part,
+// compared as one word, decide whether the other rules are asked at all. Each of them begins with the first eight
+// octets of the part that it is about; what passes that is looked at properly.
 namespace sipward::sip {
 namespace {
 
@@ -20,6 +21,7 @@ consteval std::uint64_t word(std::string_view octets) {
     out |= static_cast<std::uint64_t>(static_cast<unsigned char>(octets[i])) << (8 * i);
   return out;
 }
+consteval std::uint32_t start_word(std::string_view octets) { return static_cast<std::uint32_t>(word(octets)); }
 constexpr std::uint64_t kFive = 0xff'ffff'ffff;
 constexpr std::uint64_t kSeven = 0xff'ffff'ffff'ffff;
 
@@ -31,18 +33,22 @@ bool all(std::string_view octets, Test test) noexcept {
   return std::all_of(octets.begin(), octets.end(), test);
 }
 
-// True if each of eight octets is a digit.
-bool are_digits(const char* octets) noexcept {
+// Zero in the high half of each octet if all eight are digits.
+std::uint64_t other_than_digits(const char* octets) noexcept {
   constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101;
   std::uint64_t w;
   std::memcpy(&w, octets, sizeof w);
-  return ((w & kOnes * 0xf0) ^ kOnes * 0x30) == 0 && ((w + kOnes * 6) & kOnes * 0xf0) == kOnes * 0x30;
+  w ^= kOnes * '0';
+  return w | (w + kOnes * 6); // a sum that carries into the next octet comes from one that is no digit
 }
 bool is_number(std::string_view octets) noexcept {
+  constexpr std::uint64_t kHighHalves = 0xf0f0'f0f0'f0f0'f0f0;
   if (octets.size() < 8) return !octets.empty() && all(octets, is_digit);
-  for (std::size_t i = 0; i + 8 < octets.size(); i += 8)
-    if (!are_digits(octets.data() + i)) return false;
-  return are_digits(octets.data() + octets.size() - 8);
+  const char* const last = octets.data() + octets.size() - 8;
+  std::uint64_t other = other_than_digits(last);
+  if ((other & kHighHalves) != 0) return false; // most identifiers end with a host's name
+  for (const char* at = octets.data(); at < last; at += 8) other |= other_than_digits(at);
+  return (other & kHighHalves) == 0;
 }
 
 constexpr std::string_view kCookie = "z9hG4bK"; // RFC 3261, section 8.1.1.7
@@ -53,7 +59,10 @@ public:
   Finder(const Message& message, std::string_view datagram) noexcept : m_(message), datagram_(datagram) {}
 
   Shapes find() const noexcept {
-    return sipvicious() | branch_shapes() | nmap() | names() | identifiers() | hosts() | odd_values();
+    const Shapes out = branch_shapes();
+    if (!is_suspect()) [[likely]]
+      return out;
+    return out | sipvicious() | nmap() | names() | identifiers() | hosts() | odd_values();
   }
 
 private:
@@ -68,6 +77,104 @@ private:
     return part.size() >= 8 ? octets : octets & ((std::uint64_t{1} << (8 * part.size())) - 1);
   }
   std::string_view text(Span part) const noexcept { return part.in(datagram_); }
+
+  // Names that only a tool is called, as the caller's name or user.
+  struct Name {
+    std::string_view name; // in lower case
+    Shape shape;
+  };
+  static constexpr std::array<Name, 9> kNames{{
+      {"sipvicious", Shape::SipviciousName},
+      {"sipsscuser", Shape::SipviciousName},
+      {"ccxllrlflgig", Shape::SipviciousName},
+      {"sivus", Shape::ToolUser},
+      {"sivus_voip_scanner", Shape::ToolUser},
+      {"sivus-discovery", Shape::ToolUser},
+      {"thisisthecanary", Shape::ToolUser},
+      {"smap", Shape::ToolUser},
+      {"nmap nse", Shape::NmapName},
+  }};
+  // By the first four letters, and by the first alone: users are numbers, mostly.
+  static constexpr std::size_t name_slot(std::uint32_t octets) noexcept {
+    return (octets | 0x2020'2020) * 0x9e37'79b1u >> 26;
+  }
+  static consteval std::uint64_t name_slots() {
+    std::uint64_t slots = 0;
+    for (const Name& known : kNames) {
+      std::uint32_t octets = 0;
+      for (std::size_t i = 0; i < 4; ++i)
+        octets |= static_cast<std::uint32_t>(static_cast<unsigned char>(known.name[i])) << (8 * i);
+      slots |= std::uint64_t{1} << name_slot(octets);
+    }
+    return slots;
+  }
+  static consteval std::uint64_t name_letters() {
+    std::uint64_t letters = 0;
+    for (const Name& known : kNames)
+      for (const char letter : {known.name[0], static_cast<char>(known.name[0] & 0xdf)})
+        letters |= std::uint64_t{1} << (static_cast<unsigned char>(letter) % 64);
+    return letters;
+  }
+
+  // The first four octets of a part, with what follows a shorter one.
+  std::uint32_t start(Span part) const noexcept {
+    std::uint32_t octets;
+    std::memcpy(&octets, datagram_.data() + part.begin, sizeof octets);
+    return octets;
+  }
+  // False: no rule but those of branch_shapes() holds. What an absent part begins with, here the method, can only make
+  // it true.
+  bool is_suspect() const noexcept {
+    if (!ends_plainly()) [[unlikely]]
+      return true;
+    return is_suspect_name() || is_suspect_host(m_.from_host) || is_suspect_host(m_.to_host) ||
+           is_suspect_host(m_.contact_host) || is_suspect_sent_by() || is_suspect_id() || is_suspect_value() ||
+           is_suspect_uri();
+  }
+  // The last header has a value, and \r\n\r\n follows: four octets may be read wherever a part begins.
+  bool ends_plainly() const noexcept {
+    if (m_.body.begin < 5) return false;
+    std::uint32_t end;
+    std::memcpy(&end, datagram_.data() + m_.body.begin - 4, sizeof end);
+    const char last = datagram_[m_.body.begin - 5u];
+    return end == start_word("\r\n\r\n") && last != ':' && static_cast<unsigned char>(last) > ' ';
+  }
+  bool is_suspect_name() const noexcept {
+    constexpr std::uint64_t kSlots = name_slots(), kLetters = name_letters();
+    const auto is_known = [&](std::uint32_t octets) { return kSlots >> name_slot(octets) & kLetters >> (octets % 64); };
+    return ((is_known(start(m_.from_user)) | is_known(start(m_.from_display))) & 1) != 0;
+  }
+  bool is_suspect_host(Span host) const noexcept {
+    const std::uint32_t octets = start(host);
+    return octets == start_word("1.1.") || (octets & 0xffff) == start_word("nm");
+  }
+  bool is_suspect_sent_by() const noexcept {
+    const std::uint32_t octets = start(m_.via_sent_by);
+    return octets == start_word("127.") || octets == start_word("pc33") || octets == start_word("serv") ||
+           octets == start_word("bobs") || octets == start_word("bigb");
+  }
+  bool is_suspect_id() const noexcept {
+    const std::uint32_t call_id = start(m_.call_id), tag = start(m_.from_tag);
+    if (call_id == start_word("1337") || call_id == start_word("a84b") || tag == start_word("3206") ||
+        tag == start_word("root") || tag == start_word("1928"))
+      return true;
+    if (m_.from_tag.size() >= 16 && datagram_[m_.from_tag.end - 2u] == '3') return true;
+    const std::uint64_t branch = head(m_.via_branch);
+    return branch == word("z9hG4bK7") || branch == word("z9hG4bKh");
+  }
+  bool is_suspect_value() const noexcept {
+    constexpr std::uint32_t kFunction = start_word("() {");
+    const std::uint32_t contact = start(m_.contact), agent = start(m_.user_agent);
+    return contact == kFunction || contact == start_word("None") || agent == kFunction || start(m_.from) == kFunction ||
+           start(m_.to) == kFunction || start(m_.call_id) == kFunction || start(m_.from_display) == kFunction ||
+           (agent == start_word("Cisc") && is_borrowed_cisco());
+  }
+  // sip:nm, sip:1_unusual
+  bool is_suspect_uri() const noexcept {
+    if (m_.request_uri.size() < 6) return false;
+    const char* const host = datagram_.data() + m_.request_uri.begin + 4;
+    return (host[0] == 'n' && host[1] == 'm') || (host[0] == '1' && host[1] == '_');
+  }
   static Shapes when(bool holds, Shape shape) noexcept { return holds ? shape_bit(shape) : 0; }
 
   Shapes sipvicious() const noexcept {
@@ -124,41 +231,7 @@ private:
     return when(probe, Shape::NmapProbe);
   }
 
-  // Names that only a tool is called, as the caller's name or user.
-  struct Name {
-    std::string_view name; // in lower case
-    Shape shape;
-  };
-  static constexpr std::array<Name, 9> kNames{{
-      {"sipvicious", Shape::SipviciousName},
-      {"sipsscuser", Shape::SipviciousName},
-      {"ccxllrlflgig", Shape::SipviciousName},
-      {"sivus", Shape::ToolUser},
-      {"sivus_voip_scanner", Shape::ToolUser},
-      {"sivus-discovery", Shape::ToolUser},
-      {"thisisthecanary", Shape::ToolUser},
-      {"smap", Shape::ToolUser},
-      {"nmap nse", Shape::NmapName},
-  }};
-  // By the first four letters. That a user or name is none of these is seen in one look.
-  static constexpr std::size_t name_slot(std::uint64_t octets) noexcept {
-    return static_cast<std::uint32_t>(octets | 0x2020'2020) * 0x9e37'79b1u >> 26;
-  }
-  static consteval std::uint64_t name_slots() {
-    std::uint64_t slots = 0;
-    for (const Name& known : kNames) {
-      std::uint32_t octets = 0;
-      for (std::size_t i = 0; i < 4; ++i)
-        octets |= static_cast<std::uint32_t>(static_cast<unsigned char>(known.name[i])) << (8 * i);
-      slots |= std::uint64_t{1} << name_slot(octets);
-    }
-    return slots;
-  }
   Shapes names() const noexcept {
-    constexpr std::uint64_t kSlots = name_slots();
-    const std::uint64_t user = head(m_.from_user), display = head(m_.from_display);
-    if (((kSlots >> name_slot(user) | kSlots >> name_slot(display)) & 1) == 0) [[likely]]
-      return 0;
     Shapes out = 0;
     for (const Name& known : kNames)
       out |= when(equals(text(m_.from_user), known.name) || equals(text(m_.from_display), known.name), known.shape);

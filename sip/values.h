@@ -12,7 +12,7 @@
 // between a parameter and the next semicolon is passed over. `too_many` is set where there are more than kMaxParams.
 namespace sipward::sip {
 
-inline constexpr int kMaxParams = 32;         // looked at in one value; no honest one has half as many
+inline constexpr int kMaxParams = 24;         // looked at in one value; honest ones have a dozen at most
 inline constexpr std::size_t kMaxDigits = 32; // of a number
 
 struct Uri {
@@ -32,9 +32,11 @@ Address read_address(std::string_view datagram, Span value) noexcept;
 // The parameter named `tag` behind `params`: empty without a value, absent if it is not there.
 Span read_tag(std::string_view datagram, std::size_t params, std::size_t end, bool& too_many) noexcept;
 
-// Where the parts of From, To or Contact go, and of Via: straight into the message.
+// Where the parts of From, To or Contact go, and of Via: straight into the message. A party's four stand one behind the
+// other, to be written at once.
 struct Party {
   Span &display, &user, &host, &tag;
+  bool wants_tag = true; // false: neither its tag nor how many parameters there are matters
 };
 struct ViaParts {
   Span &transport, &sent_by, &branch, &rport, &received;

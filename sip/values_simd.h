@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "sip/address_simd.h"
 #include "sip/lanes.h"
 #include "sip/message.h"
 #include "sip/start_line_simd.h"
@@ -199,6 +200,8 @@ public:
       if (left-- == 0) return too_many = true, false;
       const std::size_t name = skip_space(at + 1, end);
       if (name < end && (data_[name] == ';' || data_[name] == ',')) good = false;
+      const char letter = name < end ? static_cast<char>(data_[name] | 0x20) : '\0';
+      if (letter != 'b' && letter != 'r') return true;
       if (!out.branch.present() && named(name, Word("branch")))
         out.branch = param_value(name + 6);
       else if (!out.rport.present() && named(name, Word("rport")))
@@ -216,11 +219,17 @@ public:
     int left = kMaxParams;
     const auto read = [&](std::size_t from) {
       const std::size_t i = skip_space(from, value_.end);
-      if (!out.username.present() && named(i, Word("username"))) out.username = param_value(i + 8);
-      if (!out.realm.present() && named(i, Word("realm"))) out.realm = param_value(i + 5);
-      if (!out.nonce.present() && named(i, Word("nonce"))) out.nonce = param_value(i + 5);
-      if (!out.uri.present() && named(i, Word("uri"))) out.uri = param_value(i + 3);
-      if (!out.response.present() && named(i, Word("response"))) out.response = param_value(i + 8);
+      const char letter = i < value_.end ? static_cast<char>(data_[i] | 0x20) : '\0';
+      if (letter != 'u' && letter != 'r' && letter != 'n') return; // a flood of others costs little
+      if (letter == 'n') {
+        if (!out.nonce.present() && named(i, Word("nonce"))) out.nonce = param_value(i + 5);
+      } else if (letter == 'r') {
+        if (!out.realm.present() && named(i, Word("realm"))) out.realm = param_value(i + 5);
+        if (!out.response.present() && named(i, Word("response"))) out.response = param_value(i + 8);
+      } else {
+        if (!out.username.present() && named(i, Word("username"))) out.username = param_value(i + 8);
+        if (!out.uri.present() && named(i, Word("uri"))) out.uri = param_value(i + 3);
+      }
     };
     const std::size_t scheme_end = bits_.find<Spaces>(value_.begin, value_.end);
     read(scheme_end);
@@ -389,7 +398,7 @@ public:
     const std::size_t space = _tzcnt_u64(spaces), sent_by = space + 1;
     const std::size_t stop = std::min<std::size_t>(_tzcnt_u64(semicolons), size_);
     std::uint64_t head;
-    if (room_ < 8) [[unlikely]]
+    if (room_ < 8 || _mm_popcnt_u64(semicolons) > kMaxParams) [[unlikely]]
       return false;
     std::memcpy(&head, text_, sizeof head);
     if ((head & 0xffff'ffff'ffdf'dfdf) != 0x2f30'2e32'2f50'4953 || space <= 8) [[unlikely]]
@@ -427,6 +436,8 @@ private:
     return std::bit_cast<Span>(static_cast<std::uint32_t>(begin | end << 16) + origin_);
   }
   [[gnu::always_inline]] bool read_tag(std::uint64_t parameters, std::uint64_t ends, Span& tag) const noexcept {
+    if (_mm_popcnt_u64(parameters) > kMaxParams) [[unlikely]]
+      return false;
     for (; parameters != 0; parameters = _blsr_u64(parameters)) {
       const std::size_t name = _tzcnt_u64(parameters) + 1;
       std::uint32_t octets;
@@ -457,17 +468,19 @@ class SimdValues {
 public:
   SimdValues(std::string_view datagram, std::size_t readable) noexcept : data_(datagram.data()), readable_(readable) {}
 
-  // Of the header whose colon stands before `begin` and whose LF stands at `end`.
-  [[gnu::always_inline]] Span trim(std::size_t begin, std::size_t end) const noexcept {
-    if (begin + 1 >= end) [[unlikely]]
-      return trim_more(begin, end);
-    const std::size_t first = begin + (data_[begin] == ' '), last = end - (data_[end - 1] == '\r');
-    if (is_control_or_space(data_[first]) || is_control_or_space(data_[last - 1])) [[unlikely]]
-      return trim_more(begin, end);
-    return span_at(first, last);
+  // Of the header whose colon stands at `colon` and whose LF stands at `end`. Usually it begins behind one space.
+  [[gnu::always_inline]] Span value(std::size_t colon, std::size_t end) const noexcept {
+    if (end + 3 <= readable_ && is_usual_value(data_, colon, end)) [[likely]]
+      return span_at(colon + 2, end - 1);
+    return trim(std::min(colon + 1, end), end);
   }
   [[gnu::always_inline]] bool address(Span value, const Party& out, bool& too_many) const noexcept {
-    if (value.size() - 1 < kBlock - 1 && UsualValue(data_, readable_, value).address(out)) [[likely]]
+    const std::size_t size = value.size();
+    if (size - 1 < kBlock - 1 && value.end + 4u <= readable_) [[likely]] {
+      if (read_usual_address(data_, value.begin, size, out)) [[likely]]
+        return true;
+    }
+    if (size - 1 < kBlock - 1 && UsualValue(data_, readable_, value).address(out)) [[likely]]
       return true;
     return any_address(value, out, too_many);
   }
@@ -519,7 +532,7 @@ private:
     out.display = address.display;
     out.user = address.user;
     out.host = address.host;
-    out.tag = reader.tag(address.params, too_many);
+    if (out.wants_tag) out.tag = reader.tag(address.params, too_many);
     return address.good;
   }
   [[gnu::noinline]] bool any_via(Span value, const ViaParts& out, bool& too_many) const noexcept {
@@ -530,7 +543,7 @@ private:
   [[gnu::noinline]] bool any_cseq(Span value, std::uint32_t& number, Span& method, Method& kind) const noexcept {
     return read_cseq({data_, readable_}, value, number, method, kind);
   }
-  [[gnu::noinline]] Span trim_more(std::size_t begin, std::size_t end) const noexcept {
+  [[gnu::noinline]] Span trim(std::size_t begin, std::size_t end) const noexcept {
     const ValueBits bits(data_, readable_);
     begin = bits.find<Ink>(begin, end);
     while (end > begin) {

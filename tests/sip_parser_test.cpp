@@ -228,6 +228,8 @@ TEST_CASE("what the fuzzer found stays found") {
       {"a CR in front of a name", "ACK sip:a@b SIP/2.0\r\n\rFrom: x" + rest, Kind::Request},
       {"a folded line and a CR at the end",
        "ACK sip:a@b SIP/2.0\r\nVia: x\r\n y\r\n z: 1234567890123456789012345678\r\n\r", Kind::Malformed},
+      {"more parameters than are read, in a short value",
+       "OPTIONS sip:a@b SIP/2.0\r\nTo: sip:v" + std::string(26, ';') + ";tag=I" + rest, Kind::Malformed},
       {"an empty line at once", "OPTIONS sip:a@b SIP/2.0\r\n\r\nFrom: a@b SIP/2.0\r\n\r\nFromb SI!User-Agent: x\r\n",
        Kind::Malformed},
   };
