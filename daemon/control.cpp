@@ -306,13 +306,10 @@ void Control::mark_source(const policy::Block& block, bool blocked) {
   if (block.subject.kind != policy::SubjectKind::Host || block.dry_run) return;
   auto& table = dataplane_->sources();
   const auto key = policy::source_key(block.subject.prefix.base, settings_.sources.ipv6_prefix);
-  const policy::Now now(monotonic_now());
-  auto* source = blocked ? table.find_or_insert(key, now) : table.find(key);
-  if (source == nullptr) return; // a window full of blocked sources; the kernel's set holds all the same
+  if (!blocked) return table.unblock(key);
   const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();
-  source->blocked_until_s.store(blocked ? static_cast<std::uint32_t>(until) : 0, std::memory_order_relaxed);
-  // A worker may have given the line to another source just now; that one is not blocked.
-  if (source->key.load(std::memory_order_acquire) != key) source->blocked_until_s.store(0, std::memory_order_relaxed);
+  // It may find no room, in a bucket full of blocked sources; the kernel's set holds all the same.
+  table.block(key, static_cast<std::uint32_t>(until), policy::Now(monotonic_now()));
 }
 
 void Control::stop() {

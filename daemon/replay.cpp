@@ -84,7 +84,7 @@ Replay::Replay(const config::Settings& settings, std::vector<policy::Address> se
     : rules_(config::rules(settings)), blocks_(enforcing(settings)), memory_(table_memory(settings.sources.capacity)),
       // A fixed secret: the same capture gives the same report.
       table_({memory_.get(), policy::SourceTable::octets(settings.sources.capacity)}, settings.sources.capacity,
-             {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f}) {
+             {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9, 0xd6e8feb86659fd93}) {
   std::ranges::sort(servers);
   report_.servers = rules_.servers = std::move(servers);
   blocks_.set_never_blocked(rules_.never_blocked);
@@ -211,10 +211,9 @@ void Replay::note(const policy::Block& block) {
 void Replay::mark_source(const policy::Block& block, bool blocked, const policy::Now& now) {
   if (block.subject.kind != policy::SubjectKind::Host || block.dry_run) return; // prefixes are in the rules
   const auto key = policy::source_key(block.subject.prefix.base, rules_.ipv6_prefix);
-  policy::Source* source = blocked ? table_.find_or_insert(key, now) : table_.find(key);
-  if (source == nullptr) return;
+  if (!blocked) return table_.unblock(key);
   const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();
-  source->blocked_until_s.store(blocked ? static_cast<std::uint32_t>(until) : 0, std::memory_order_relaxed);
+  table_.block(key, static_cast<std::uint32_t>(until), now);
 }
 
 // Reads all captures in turn; `each(link, packet)` for every packet.

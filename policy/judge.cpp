@@ -142,7 +142,7 @@ void observe_answer(const Rules& rules, SourceTable& table, const Datagram& data
   if (source == nullptr) return;
   // A 401 or 407 is the first half of every honest digest handshake, and a 5xx is our own trouble: neither is a
   // failure.
-  std::atomic<std::uint16_t>* count = nullptr;
+  Atomic<std::uint16_t>* count = nullptr;
   if (message.status >= 200 && message.status < 300)
     count = &source->successes;
   else if (message.status == 403 || message.status == 404)

@@ -7,28 +7,43 @@
 #include <limits>
 #include <memory>
 
-// Memory orders. A line belongs to whoever's key it carries. Taking one over goes:
-//   key: old -> kClaimed   compare-and-swap, acquire  (one claimer wins; nobody else writes the line as its owner)
-//   fields := fresh        relaxed
-//   key: kClaimed -> new   sequentially consistent    (a release; pairs with the load of `key` in find())
-// so whoever finds its key finds a fresh line. A worker that still holds a pointer to the old occupant may add one
-// packet to the new one's meters; that is an error of one packet in a line chosen because nobody was using it. All else
-// is relaxed: counters.
+// Who may write a line: everybody its counters and meters; its key and its block only who owns it. A line is owned
+// from a key to the next:
+//   key: old -> kOwned   compare-and-swap, acquire (one wins; pairs with the release below: he sees the block that the
+//                        owner before him wrote)
+//   fields := fresh, or blocked_until_s := something   relaxed
+//   key: kOwned -> key   sequentially consistent (a release; pairs with the load of `key` in find(), which therefore
+//                        finds the fields that belong to it)
+// Between looking at a line and owning it, it may have been blocked or used again: take() looks once more.
+//
+// Two newcomers may own different lines for one key. So whoever has published a key, his own or one that he gives back,
+// reads its bucket again and merges what stands there twice into the first of the lines (publish()). Both the store and
+// these loads are sequentially consistent: of two who publish one key, at least the later sees both lines.
+//
+// Nobody waits for a line unless it is owned, which takes a few stores; should the owner have been put to sleep just
+// there, kMaxTries ends the wait. All else is relaxed: counters.
 
 namespace sipward::policy {
 namespace {
 
 constexpr SourceKey kEmpty = 0;
-constexpr SourceKey kClaimed = ~SourceKey{0}; // ff../64 is multicast: no source has it
-constexpr SourceKey kReleased = kClaimed - 1; // was claimed twice for one key and given back
+constexpr SourceKey kOwned = ~SourceKey{0};
+constexpr SourceKey kReleased = kOwned - 1; // stood twice for one key and was given up
+constexpr SourceKey kNobody = 1;            // ::/64 and multicast, which are no sources, share one line
+constexpr SourceKey kNoIpv6 = SourceKey{0xff} << 56;
+constexpr SourceKey kIpv4 = SourceKey{0xffff} << 48;
+constexpr SourceKey kIpv4Prefix = kIpv4 | SourceKey{1} << 32;
 
 constexpr int kMaxTries = 1000;
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kAcquire = std::memory_order_acquire;
+constexpr auto kSequential = std::memory_order_seq_cst;
 constexpr std::uint32_t kHorizonS = 3600;
 constexpr auto kHorizonTicks = static_cast<std::int32_t>(kHorizonS * kTicksPerSecond);
+constexpr std::int32_t kHorizonMs = kHorizonS * 1000;
 static_assert(kHorizon == std::chrono::seconds(kHorizonS));
 
-void saturating_add(std::atomic<std::uint32_t>& counter) noexcept {
+void saturating_add(Atomic<std::uint32_t>& counter) noexcept {
   const auto value = counter.load(kRelaxed);
   if (value != std::numeric_limits<std::uint32_t>::max()) counter.store(value + 1, kRelaxed);
 }
@@ -46,10 +61,12 @@ void begin(Source& line, const Now& now) noexcept {
   line.successes.store(0, kRelaxed);
 }
 
-// How much is lost with a line that is not blocked: of the forgettable ones the longest idle is worth least (one that
-// was made a moment ago is forgettable too, until its first request has been metered), then it goes by debt.
+// How much is lost with a line: nothing with a vacant one; of the forgettable ones the longest idle is worth least (one
+// that was made a moment ago is forgettable too, until its first request has been metered), then it goes by debt.
 constexpr std::uint32_t kForgettable = kHorizonS + 1;
+constexpr std::uint32_t kPinned = std::numeric_limits<std::uint32_t>::max();
 std::uint32_t worth(const Source& line, const Now& now) noexcept {
+  if (line.pinned(now)) return kPinned;
   if (line.drained(now)) {
     const auto idle_s = static_cast<std::int32_t>(now.s - line.seen_s.load(kRelaxed));
     return kForgettable - static_cast<std::uint32_t>(std::clamp(idle_s, 0, static_cast<std::int32_t>(kHorizonS)));
@@ -61,33 +78,52 @@ std::uint32_t worth(const Source& line, const Now& now) noexcept {
 
 bool vacant(SourceKey key) noexcept { return key == kEmpty || key == kReleased; }
 
+bool own(Source& line, SourceKey key) noexcept {
+  return line.key.compare_exchange_strong(key, kOwned, kAcquire, kRelaxed);
+}
+
+SourceKey first_octets(const Address& address, std::size_t count) noexcept {
+  SourceKey key = 0;
+  for (std::size_t i = 0; i < count; ++i) key = key << 8 | address.octets[i];
+  return key;
+}
+
 } // namespace
 
 SourceKey source_key(const Address& address, std::uint8_t ipv6_prefix) noexcept {
-  std::uint64_t key = 0;
-  if (address.family == Family::V4) {
-    for (std::size_t i = 0; i < 4; ++i) key = key << 8 | address.octets[i];
-    return key |
-           std::uint64_t{1} << 32; // ::/31 is never a source's network (RFC 4291, 2.5): the two families cannot meet
-  }
-  const Address masked = address.masked(ipv6_prefix < 64 ? ipv6_prefix : 64);
-  for (std::size_t i = 0; i < 8; ++i) key = key << 8 | masked.octets[i];
-  return vacant(key) || key == kClaimed ? 1 : key; // ::/64 and ff../64 are no sources either; they share one line
+  if (address.family == Family::V4) return kIpv4 | first_octets(address, 4);
+  const SourceKey key = first_octets(address.masked(ipv6_prefix < 64 ? ipv6_prefix : 64), 8);
+  return key == kEmpty || key >= kNoIpv6 ? kNobody : key;
+}
+
+SourceKey prefix_key(const Prefix& prefix) noexcept {
+  const Address base = prefix.base.masked(prefix.length);
+  if (base.family == Family::V4) return kIpv4Prefix | first_octets(base, 4);
+  return base.octets[0] == 0xff ? kNobody : kNoIpv6 | first_octets(base, 7);
 }
 
 void Source::touch(const Now& now) noexcept {
   // A packet may carry a time slightly before the last one's when two workers share a source; that is no idle time.
   const auto idle_s = static_cast<std::int32_t>(now.s - seen_s.load(kRelaxed));
   const bool forgotten = idle_s > static_cast<std::int32_t>(kHorizonS);
+  bool all_drained = true;
   for (auto& t : tat) {
-    // A class may be quiet for hours while the source is not: its meter is drawn along before the circle closes.
     Ticks old = t.load(kRelaxed);
-    if (forgotten || static_cast<std::int32_t>(now.tick - old) > kHorizonTicks / 2)
+    const auto behind = static_cast<std::int32_t>(now.tick - old);
+    // A class may be quiet for hours while the source is not: its meter is drawn along before the circle closes.
+    if (forgotten || behind > kHorizonTicks / 2)
       t.compare_exchange_strong(old, now.tick, kRelaxed); // fails only if another worker has just metered a request
+    else
+      all_drained = all_drained && behind >= 0;
   }
-  if (drained(now)) {
+  const std::uint32_t busy_ms = now.ms - busy_since_ms.load(kRelaxed);
+  if (all_drained) {
     busy_since_ms.store(now.ms, kRelaxed);
     busy_packets.store(0, kRelaxed);
+  } else if (static_cast<std::int32_t>(busy_ms) > kHorizonMs) {
+    // Busy for hours, for weeks: the older half of the count goes, before its clock (49 days) comes round.
+    busy_since_ms.store(now.ms - busy_ms / 2, kRelaxed);
+    busy_packets.store(busy_packets.load(kRelaxed) / 2, kRelaxed);
   }
   seen_s.store(now.s, kRelaxed);
   // Plain increments, not atomic additions: two workers may lose a packet of the count, none of the meter.
@@ -132,98 +168,140 @@ double Source::rate_per_s(const Now& now) const noexcept {
 }
 
 std::size_t SourceTable::octets(std::uint32_t capacity) noexcept {
-  return std::bit_ceil(std::size_t{capacity < kWays ? kWays : capacity}) * sizeof(Source);
+  return std::bit_ceil(std::size_t{capacity < kWays ? kWays : capacity}) * (sizeof(Source) + 1);
 }
 
 SourceTable::SourceTable(std::span<std::byte> memory, std::uint32_t capacity, Secret secret) noexcept
     : secret_(secret) {
-  const std::size_t count = octets(capacity) / sizeof(Source);
-  auto* first = reinterpret_cast<Source*>(memory.data());
-  std::uninitialized_value_construct_n(first, count);
-  lines_ = {first, count};
-  mask_ = count - 1;
+  const std::size_t count = octets(capacity) / (sizeof(Source) + 1), buckets = count / kWays;
+  lines_ = reinterpret_cast<Source*>(memory.data());
+  std::uninitialized_value_construct_n(lines_, count);
+  tags_ = reinterpret_cast<Atomic<std::uint64_t>*>(memory.data() + count * sizeof(Source));
+  std::uninitialized_value_construct_n(tags_, buckets);
+  mask_ = buckets - 1;
 }
 
-std::uint64_t SourceTable::hash(std::uint64_t value) const noexcept {
-  // Two rounds of a 64 x 64 -> 128 bit multiplication, folded, each keyed by one half of the secret.
-  const auto fold = [](std::uint64_t x, std::uint64_t y) {
-    __extension__ using Wide = unsigned __int128; // no ISO type, but both compilers have it
-    const auto product = static_cast<Wide>(x) * y;
-    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-  };
-  return fold(fold(value ^ secret_.a, secret_.b | 1) ^ secret_.b, secret_.a | 1);
-}
+// The line of a bucket that a newcomer gets.
+struct SourceTable::Choice {
+  Source* line = nullptr; // nullptr: all are pinned
+  SourceKey held = kEmpty;
+  std::uint32_t worth = kPinned;
+  bool unsettled = false; // the newcomer's key stands there by now, or perhaps in a moment: look again
+};
 
-Source* SourceTable::find(SourceKey key) noexcept {
-  const std::size_t first = slot(key);
+SourceTable::Choice SourceTable::choose(const Place& place, const Now& now) const noexcept {
+  Choice best;
   for (std::size_t i = 0; i < kWays; ++i) {
-    Source& line = lines_[(first + i) & mask_];
-    const SourceKey held =
-        line.key.load(std::memory_order_seq_cst); // an acquire, which pairs with the store in claim()
-    if (held == key) return &line;
-    if (held == kEmpty) return nullptr; // a newcomer takes the first vacant line, and no line ever becomes empty again
+    Source& at = line(place, i);
+    const SourceKey held = at.key.load(kAcquire);
+    if (held == place.key || held == kOwned) return {.unsettled = true};
+    const std::uint32_t value = vacant(held) ? 0 : worth(at, now);
+    if (value < best.worth) best = {&at, held, value};
   }
-  return nullptr;
+  return best;
 }
 
-Source* SourceTable::find_or_insert(SourceKey key, const Now& now) noexcept {
-  const std::size_t first = slot(key);
+Source* SourceTable::insert(const Place& place, const Now& now) noexcept {
   for (int tries = 0; tries < kMaxTries; ++tries) {
-    if (Source* line = find(key)) return line;
-    bool retry = false;
-    Source* line = claim(key, first, now, retry);
-    if (line != nullptr || !retry) return line;
+    const Choice choice = choose(place, now);
+    if (!choice.unsettled) {
+      if (choice.line == nullptr) break;
+      if (Source* taken = take(choice, place, now)) return taken;
+    }
+    pause();
+    if (Source* found = find(place)) return found;
   }
   pinned_.fetch_add(1, kRelaxed);
   return nullptr;
 }
 
-// Takes a line of the window for `key`. `retry`: the window changed meanwhile, look again. A retry means that another
-// worker got a line or is a few stores away from having one; should it have been put to sleep just there, kMaxTries
-// ends the wait.
-Source* SourceTable::claim(SourceKey key, std::size_t first, const Now& now, bool& retry) noexcept {
-  Source* best = nullptr;
-  SourceKey best_key = kClaimed;
-  std::uint32_t best_rank = std::numeric_limits<std::uint32_t>::max();
-  for (std::size_t i = 0; i < kWays; ++i) {
-    Source& line = lines_[(first + i) & mask_];
-    const SourceKey held = line.key.load(std::memory_order_acquire);
-    if (held == key || held == kClaimed) {
-      retry = true; // ours by now, or perhaps about to be: its claimer is a few stores away from done
-      return nullptr;
-    }
-    if (!vacant(held) && line.blocked(now)) continue;
-    const std::uint32_t rank = vacant(held) ? 0 : worth(line, now);
-    if (rank < best_rank) {
-      best = &line;
-      best_key = held;
-      best_rank = rank;
-    }
-  }
-  if (best == nullptr) {
-    pinned_.fetch_add(1, kRelaxed);
+// nullptr: somebody was faster.
+Source* SourceTable::take(const Choice& choice, const Place& place, const Now& now) noexcept {
+  Source& at = *choice.line;
+  if (!own(at, choice.held)) return nullptr;
+  const bool was_vacant = vacant(choice.held);
+  const std::uint32_t value = was_vacant ? 0 : worth(at, now);
+  if (value > std::max(choice.worth, kForgettable)) { // blocked or used since it was chosen
+    publish(at, place_of(choice.held));
     return nullptr;
   }
-  SourceKey expected = best_key;
-  if (!best->key.compare_exchange_strong(expected, kClaimed, std::memory_order_acquire, kRelaxed)) {
-    retry = true;
-    return nullptr;
+  if (was_vacant) used_.fetch_add(1, kRelaxed);
+  if (value > kForgettable) evicted_.fetch_add(1, kRelaxed);
+  begin(at, now);
+  // Only a line's owner changes its tag; others may change those beside it. Whoever finds the key finds the tag too,
+  // for the key is stored after it.
+  const auto shift = 8 * static_cast<unsigned>(&at - &line(place, 0));
+  const std::uint64_t old = tags(place).load(kRelaxed) >> shift & 0xff;
+  tags(place).fetch_xor((old ^ tag(place)) << shift, kRelaxed);
+  return publish(at, place);
+}
+
+// Gives an owned line its key, and sees to it that the key stands once: returns where. nullptr: somebody has taken the
+// line already.
+Source* SourceTable::publish(Source& owned, const Place& place) noexcept {
+  owned.key.store(place.key, kSequential);
+  for (int tries = 0; tries < kMaxTries; ++tries) {
+    Source* first = nullptr;
+    bool once = true;
+    for (std::size_t i = 0; i < kWays && once; ++i) {
+      Source& at = line(place, i);
+      if (at.key.load(kSequential) != place.key) continue;
+      if (first == nullptr)
+        first = &at;
+      else
+        once = false, merge(*first, at, place.key);
+    }
+    if (once) return first;
+    pause();
   }
-  if (vacant(best_key)) used_.fetch_add(1, kRelaxed);
-  if (best_rank > kForgettable) evicted_.fetch_add(1, kRelaxed);
-  begin(*best, now);
-  // Two workers may have claimed different lines for one key. This store and the loads in find() are sequentially
-  // consistent, so at least one of the two sees the other's line. The line that stands first in the window stays; a
-  // later one goes back, or, unseen, drains and is forgotten.
-  best->key.store(key, std::memory_order_seq_cst); // a release too
-  Source* winner = find(key);
-  if (winner != best) {
-    expected = key; // it may have been taken from us already: then it is not ours to give back
-    if (best->key.compare_exchange_strong(expected, kReleased, std::memory_order_release, kRelaxed))
-      used_.fetch_sub(1, kRelaxed);
+  return find(place);
+}
+
+// Gives up one of two lines for one key; a block moves. False: one of the two has changed meanwhile.
+bool SourceTable::merge(Source& kept, Source& dropped, SourceKey key) noexcept {
+  if (!own(dropped, key)) return false;
+  const std::uint32_t until_s = dropped.blocked_until_s.load(kRelaxed);
+  if (until_s != 0) {
+    if (!own(kept, key)) {
+      dropped.key.store(key, kSequential);
+      return false;
+    }
+    kept.blocked_until_s.store(std::max(until_s, kept.blocked_until_s.load(kRelaxed)), kRelaxed);
+    kept.key.store(key, kSequential);
   }
-  retry = winner == nullptr;
-  return winner;
+  dropped.key.store(kReleased, std::memory_order_release);
+  used_.fetch_sub(1, kRelaxed);
+  return true;
+}
+
+bool SourceTable::block(SourceKey key, std::uint32_t until_s, const Now& now) noexcept {
+  const Place place = place_of(key);
+  for (int tries = 0; tries < kMaxTries; ++tries) {
+    Source* at = find_or_insert(place, now);
+    if (at == nullptr) return false;
+    if (own(*at, key)) { // else a newcomer has just taken it
+      at->blocked_until_s.store(until_s, kRelaxed);
+      publish(*at, place);
+      return true;
+    }
+    pause();
+  }
+  pinned_.fetch_add(1, kRelaxed);
+  return false;
+}
+
+void SourceTable::unblock(SourceKey key) noexcept {
+  const Place place = place_of(key);
+  for (int tries = 0; tries < kMaxTries; ++tries) {
+    Source* at = find(place);
+    if (at == nullptr) return; // nobody but the control thread owns the line of a blocked source
+    if (own(*at, key)) {
+      at->blocked_until_s.store(0, kRelaxed);
+      publish(*at, place);
+      return;
+    }
+    pause();
+  }
 }
 
 SourceTable::Occupancy SourceTable::occupancy() const noexcept {

@@ -32,7 +32,7 @@ const std::string kRegister = test::request("REGISTER", kPhone);
 struct Story {
   explicit Story(std::uint32_t capacity = 1024)
       : memory(static_cast<std::byte*>(std::aligned_alloc(64, SourceTable::octets(capacity)))),
-        table({memory.get(), SourceTable::octets(capacity)}, capacity, {1234567, 7654321}) {
+        table({memory.get(), SourceTable::octets(capacity)}, capacity, {1234567, 7654321, 2345671, 6543217}) {
     rules.ports = {5060, 5080};
     rules.servers = {address(kServer), address(kServer6)};
     limit(10, 75);

@@ -44,7 +44,7 @@ TEST_CASE("several workers meter one source as one") {
 }
 
 TEST_CASE("workers that insert one source at once end with one line of it") {
-  Table table(8192); // so roomy that no window fills
+  Table table(8192); // so roomy that no bucket fills
   const Meter limit({1, 10});
   constexpr std::uint32_t kKeys = 400;
   std::array<std::atomic<int>, kKeys> passed{};
