@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <map>
 #include <random>
 #include <unordered_map>
 
@@ -33,6 +34,33 @@ TEST_CASE("no address has the table's own keys, and no IPv4 address an IPv6 sour
   }
   CHECK(key("0.0.0.1") != key("::1"));
   CHECK(key("198.51.100.66") != key("::c633:6442:0:0:0:0"));
+}
+
+TEST_CASE("sources and prefixes of both families have keys of their own") {
+  const auto prefix = [](std::string_view text) { return prefix_key(Prefix::parse(text).value()); };
+  const std::vector<SourceKey> keys = {key("198.51.100.0"),
+                                       key("198.51.100.66"),
+                                       prefix("198.51.100.0/24"),
+                                       prefix("198.51.101.0/24"),
+                                       key("0:1:c633:6400::"),
+                                       key("2001:db8:1::"),
+                                       prefix("2001:db8:1::/48"),
+                                       prefix("2001:db8:2::/48"),
+                                       prefix("2001:db8::/32"),
+                                       prefix("::/48"),
+                                       key("fe80::1"),
+                                       prefix("fe80::/48"),
+                                       key("64:ff9b::198.51.0.0"),
+                                       prefix("64:ff9b::/48"),
+                                       prefix("0.0.0.0/24"),
+                                       key("0.0.0.0")};
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    INFO(i);
+    CHECK(keys[i] != 0);
+    CHECK(keys[i] < ~SourceKey{0} - 1);
+    CHECK(std::ranges::count(keys, keys[i]) == 1);
+  }
+  CHECK(key("ff02::1") == prefix("ff00::/48")); // nobody's
 }
 
 // --- one thread
@@ -82,6 +110,19 @@ TEST_CASE("the rate counts from when the source became busy") {
     source.meter(Class::Register, limit, at(60s + i * 50ms));
   }
   CHECK(source.rate_per_s(at(60s + 100ms)) == Approx(20));
+}
+
+TEST_CASE("the rate of a source that is busy for two months is its rate") {
+  Table table(64);
+  const Meter limit({0.1, 300}); // twice as many as drain
+  Source& source = table.line(key("198.51.100.66"), at(1s));
+  Duration now = 1s;
+  for (int i = 0; i < 60 * 24 * 360; ++i, now += 10s) {
+    source.touch(at(now));
+    for (int k = 0; k < 2; ++k) source.meter(Class::Options, limit, at(now));
+    if (i % 1000 == 500 && std::abs(source.rate_per_s(at(now)) - 0.1) > 0.01)
+      FAIL(source.rate_per_s(at(now)) << "/s after " << now / 24h << " days");
+  }
 }
 
 TEST_CASE("a source that was idle for more than an hour starts afresh") {
@@ -339,6 +380,122 @@ TEST_CASE("over random operations the table does what a map would") {
   CHECK(table->occupancy().used == model.size());
   CHECK(table->occupancy().evicted == 0);
   for (const auto& [k, expected] : model) CHECK(table->find(k) != nullptr);
+}
+
+// What the table must do, said plainly. Which bucket a key is in is all that it takes from the table.
+class PlainTable {
+public:
+  struct Line {
+    std::array<std::int64_t, kClasses> tat{}; // in ticks
+    std::uint32_t seen_s = 0, blocked_until_s = 0, packets = 0;
+    bool drained(std::int64_t tick) const { return std::ranges::max(tat) <= tick; }
+    std::int64_t debt(std::int64_t tick) const { return std::max<std::int64_t>(0, std::ranges::max(tat) - tick); }
+  };
+  using Bucket = std::map<SourceKey, Line>;
+  explicit PlainTable(std::size_t buckets) : buckets_(buckets) {}
+  Bucket& bucket(std::uint64_t hash) { return buckets_[hash % buckets_.size()]; }
+  std::size_t used() const {
+    std::size_t sum = 0;
+    for (const Bucket& bucket : buckets_) sum += bucket.size();
+    return sum;
+  }
+
+private:
+  std::vector<Bucket> buckets_;
+};
+
+TEST_CASE("over random operations in a table too small, who goes is who may go, and the rest is as it was") {
+  const auto [seed, capacity, keys] = GENERATE(
+      table<unsigned, std::uint32_t, unsigned>({{1, 8, 12}, {2, 16, 40}, {3, 64, 100}, {4, 64, 1000}, {5, 256, 300}}));
+  INFO("seed " << seed << ", capacity " << capacity << ", keys " << keys);
+  std::mt19937 random(seed);
+  Table table(capacity);
+  PlainTable plain(capacity / SourceTable::kWays);
+  const Meter limit({8, 16});
+  constexpr std::int64_t kIncrement = kTicksPerSecond / 8;
+  std::uint64_t evicted = 0, pinned = 0;
+  Duration now = 50s;
+  for (int step = 0; step < 60'000; ++step) {
+    now += std::chrono::milliseconds(125) * static_cast<int>(random() % 8 == 0 ? random() % 40 : 0);
+    const Now present = at(now);
+    const std::int64_t tick = now / 125ms * kIncrement;
+    const SourceKey k = key(static_cast<std::uint32_t>(random() % keys));
+    auto& bucket = plain.bucket(table->hash(k));
+    Source* source = table->find_or_insert(k, present);
+    if (!bucket.contains(k)) {
+      const auto gone =
+          std::ranges::find_if(bucket, [&](const auto& held) { return table->find(held.first) == nullptr; });
+      if (bucket.size() < SourceTable::kWays) {
+        REQUIRE(source != nullptr);
+        REQUIRE(gone == bucket.end());
+      } else if (source == nullptr) {
+        REQUIRE(std::ranges::all_of(bucket, [&](const auto& held) { return held.second.blocked_until_s > present.s; }));
+        ++pinned;
+        continue;
+      } else {
+        REQUIRE(gone != bucket.end());
+        const auto& [gone_key, line] = *gone;
+        REQUIRE(line.blocked_until_s <= present.s);
+        for (const auto& [other_key, other] : bucket) // nobody else was worth less
+          if (other.blocked_until_s <= present.s)
+            REQUIRE((line.drained(tick) ? !other.drained(tick) || line.seen_s <= other.seen_s
+                                        : !other.drained(tick) && line.debt(tick) <= other.debt(tick)));
+        evicted += !line.drained(tick);
+        bucket.erase(gone);
+      }
+      bucket[k] = {.tat = {tick, tick, tick, tick, tick}, .seen_s = present.s};
+    }
+    REQUIRE(source != nullptr);
+    auto& expected = bucket.at(k);
+    const auto c = random() % kClasses;
+    switch (random() % 16) {
+    case 0:
+      expected.blocked_until_s = present.s + static_cast<std::uint32_t>(random() % 20);
+      REQUIRE(table->block(k, expected.blocked_until_s, present));
+      break;
+    case 1:
+      expected.blocked_until_s = 0;
+      table->unblock(k);
+      break;
+    default:
+      source->touch(present);
+      expected.seen_s = present.s;
+      ++expected.packets;
+      const bool conforms = expected.tat[c] - tick <= 15 * kIncrement;
+      if (conforms) expected.tat[c] = std::max(expected.tat[c], tick) + kIncrement;
+      REQUIRE(source->meter(static_cast<Class>(c), limit, present) == conforms);
+    }
+    for (const auto& [held, line] : bucket) {
+      const Source* found = table->find(held);
+      REQUIRE(found != nullptr);
+      REQUIRE(found->packets == line.packets);
+      REQUIRE(found->blocked_until_s == line.blocked_until_s);
+      REQUIRE(found->drained(present) == line.drained(tick));
+    }
+  }
+  CHECK(table->occupancy().used == plain.used());
+  CHECK(table->occupancy().evicted == evicted);
+  CHECK(table->occupancy().pinned == pinned);
+}
+
+TEST_CASE("keys made by one who knows the algorithm but not the secret fill buckets like random ones") {
+  // He has a table of his own, with a secret of his own, and sends only what meets there in one bucket.
+  constexpr std::uint32_t kCapacity = 4096, kKeys = 2048;
+  Table own(kCapacity, {1, 2, 3, 4});
+  std::mt19937_64 random(7);
+  const Meter limit({0.1, 100});
+  const auto displaced = [&](bool aimed) {
+    Table table(kCapacity);
+    for (std::uint32_t n = 0; n < kKeys;) {
+      const SourceKey k = random() >> 1;
+      if (aimed && own->hash(k) % (kCapacity / SourceTable::kWays) != 0) continue;
+      table.line(k, at(1s)).meter(Class::Register, limit, at(1s));
+      ++n;
+    }
+    return table->occupancy().evicted;
+  };
+  CHECK(displaced(false) < 40);
+  CHECK(displaced(true) < 40);
 }
 
 } // namespace
