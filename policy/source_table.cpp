@@ -167,13 +167,20 @@ double Source::rate_per_s(const Now& now) const noexcept {
   return elapsed_ms == 0 || count < 2 ? 0 : (count - 1) * 1000.0 / elapsed_ms;
 }
 
+namespace {
+std::size_t lines_for(std::uint32_t capacity) noexcept {
+  return std::bit_ceil(std::max(std::size_t{capacity}, SourceTable::kWays));
+}
+} // namespace
+
 std::size_t SourceTable::octets(std::uint32_t capacity) noexcept {
-  return std::bit_ceil(std::size_t{capacity < kWays ? kWays : capacity}) * (sizeof(Source) + 1);
+  const std::size_t count = lines_for(capacity), tags = (count + 63) / 64 * 64; // whole cache lines, as allocators want
+  return count * sizeof(Source) + tags;
 }
 
 SourceTable::SourceTable(std::span<std::byte> memory, std::uint32_t capacity, Secret secret) noexcept
     : secret_(secret) {
-  const std::size_t count = octets(capacity) / (sizeof(Source) + 1), buckets = count / kWays;
+  const std::size_t count = lines_for(capacity), buckets = count / kWays;
   lines_ = reinterpret_cast<Source*>(memory.data());
   std::uninitialized_value_construct_n(lines_, count);
   tags_ = reinterpret_cast<Atomic<std::uint64_t>*>(memory.data() + count * sizeof(Source));

@@ -102,7 +102,8 @@ class SourceTable {
 public:
   static constexpr std::size_t kWays = 8;
   using Secret = policy::Secret;
-  // Octets of memory that a table of `capacity` sources needs. The capacity is rounded up to a power of two.
+  // Octets of memory that a table of `capacity` sources needs, a multiple of 64. The capacity is rounded up to a power
+  // of two.
   static std::size_t octets(std::uint32_t capacity) noexcept;
 
   // `memory`: at least octets(capacity), aligned to 64, kept by the caller for as long as the table lives. `secret`
