@@ -27,7 +27,7 @@ std::uint64_t free_hugepage_octets() {
     std::uint64_t free = 0, promised = 0;
     std::ifstream(size.path() / "free_hugepages") >> free;
     std::ifstream(size.path() / "resv_hugepages") >> promised; // to somebody who has not touched them yet
-    const std::string name = size.path().filename(); // hugepages-2048kB
+    const std::string name = size.path().filename();           // hugepages-2048kB
     total += (free - std::min(free, promised)) * 1024 * std::strtoull(name.c_str() + name.find('-') + 1, nullptr, 10);
   }
   return total;
