@@ -277,7 +277,7 @@ constexpr std::uint32_t kLongKinds = long_kinds();
   }
 }
 
-// As for an empty datagram, but for the counts: read_headers() writes those.
+// As for an empty datagram; what the columns hold means nothing.
 [[gnu::always_inline]] inline void reset(Index& out) noexcept {
   out.kind = Kind::Malformed;
   out.method = Method::Other;

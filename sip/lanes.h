@@ -46,9 +46,6 @@ public:
   }
   // Bit i: is it octet i?
   std::uint64_t equal(char c) const noexcept { return _mm512_cmpeq_epi8_mask(all_, splat(c)); }
-  std::uint64_t equal_folded(char c) const noexcept { // c: a small letter
-    return _mm512_cmpeq_epi8_mask(_mm512_or_si512(all_, splat(0x20)), splat(c));
-  }
   std::uint64_t at_most(char c) const noexcept { return _mm512_cmple_epu8_mask(all_, splat(c)); }
   std::uint64_t between(char low, char high) const noexcept {
     return _mm512_cmple_epu8_mask(_mm512_sub_epi8(all_, splat(low)), splat(static_cast<char>(high - low)));
@@ -116,11 +113,6 @@ public:
   std::uint64_t equal(char c) const noexcept {
     const __m256i wanted = splat(c);
     return bits_of(_mm256_cmpeq_epi8(low_, wanted), _mm256_cmpeq_epi8(high_, wanted));
-  }
-  std::uint64_t equal_folded(char c) const noexcept { // c: a small letter
-    const __m256i fold = splat(0x20), wanted = splat(c);
-    return bits_of(_mm256_cmpeq_epi8(_mm256_or_si256(low_, fold), wanted),
-                   _mm256_cmpeq_epi8(_mm256_or_si256(high_, fold), wanted));
   }
   std::uint64_t at_most(char c) const noexcept { return at_most(low_, high_, c) | ~keep_; } // as if zeroes followed
   std::uint64_t between(char low, char high) const noexcept {

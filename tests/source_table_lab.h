@@ -12,7 +12,8 @@
 // What the tests of the source table share: a table with memory of its own, keys, points in time.
 namespace sipward::policy {
 
-inline constexpr SourceTable::Secret kSecret = {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9, 0xd6e8feb86659fd93};
+inline constexpr SourceTable::Secret kSecret = {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9,
+                                                0xd6e8feb86659fd93};
 
 inline Now at(Duration since_epoch) { return Now(Time(since_epoch)); }
 
