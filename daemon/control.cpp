@@ -304,7 +304,7 @@ bool Control::resynchronise() {
 // Tells the workers that a host stands in the kernel's set (prefixes are in the rules).
 void Control::mark_source(const policy::Block& block, bool blocked) {
   if (block.subject.kind != policy::SubjectKind::Host || block.dry_run) return;
-  auto& table = dataplane_->sources();
+  auto& table = dataplane_->ledger().sources;
   const auto key = policy::source_key(block.subject.prefix.base, settings_.sources.ipv6_prefix);
   if (!blocked) return table.unblock(key);
   const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();

@@ -63,7 +63,7 @@ private:
     auto& dataplane = *control_.dataplane_;
     const auto counters = dataplane.counters();
     const auto lost = dataplane.lost();
-    const auto occupancy = dataplane.sources().occupancy();
+    const auto occupancy = dataplane.ledger().sources.occupancy();
     const auto& settings = control_.settings_;
     Json immune = Json::array();
     for (const auto& [prefix, until] : control_.immune_)
@@ -90,7 +90,7 @@ private:
         {"lost", {{"rx", lost.rx}, {"offences", lost.offences}}},
         {"sources", occupancy.used},
         {"source_table",
-         {{"capacity", dataplane.sources().capacity()}, {"evicted", occupancy.evicted}, {"pinned", occupancy.pinned}}},
+         {{"capacity", dataplane.ledger().sources.capacity()}, {"evicted", occupancy.evicted}, {"pinned", occupancy.pinned}}},
         {"blocks", control_.blocks_.size()},
         {"immune", std::move(immune)},
         {"displaced", control_.blocks_.displaced()},

@@ -34,7 +34,7 @@ struct Free {
 using TableMemory = std::unique_ptr<std::byte, Free>;
 
 TableMemory table_memory(std::uint32_t capacity) {
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, policy::SourceTable::octets(capacity)));
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, policy::Ledger::octets(capacity)));
   if (memory == nullptr) throw std::bad_alloc();
   return TableMemory(memory);
 }
@@ -73,9 +73,9 @@ private:
   policy::Rules rules_;
   policy::BlockList blocks_;
   TableMemory memory_;
-  policy::SourceTable table_;
+  policy::Ledger ledger_;
   sip::AgentCache names_;
-  std::unique_ptr<dataplane::Fragments> fragments_ = std::make_unique<dataplane::Fragments>(table_.hash(0));
+  std::unique_ptr<dataplane::Fragments> fragments_ = std::make_unique<dataplane::Fragments>(ledger_.sources.hash(0));
   std::map<policy::Subject, std::size_t> standing_; // where in report_.blocks those are that have not ended
   ReplayReport report_;
 };
@@ -83,8 +83,8 @@ private:
 Replay::Replay(const config::Settings& settings, std::vector<policy::Address> servers)
     : rules_(config::rules(settings)), blocks_(enforcing(settings)), memory_(table_memory(settings.sources.capacity)),
       // A fixed secret: the same capture gives the same report.
-      table_({memory_.get(), policy::SourceTable::octets(settings.sources.capacity)}, settings.sources.capacity,
-             {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9, 0xd6e8feb86659fd93}) {
+      ledger_({memory_.get(), policy::Ledger::octets(settings.sources.capacity)}, settings.sources.capacity,
+              {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9, 0xd6e8feb86659fd93}) {
   std::ranges::sort(servers);
   report_.servers = rules_.servers = std::move(servers);
   blocks_.set_never_blocked(rules_.never_blocked);
@@ -133,14 +133,14 @@ void Replay::settle(dataplane::FrameKind kind, const policy::Datagram& datagram,
     for (std::size_t i = 0; i < frames; ++i) counters.count(verdict);
   };
   if (kind != dataplane::FrameKind::Udp) return count({dataplane::why_not_judged(kind)});
-  if (!policy::concerns(rules_, datagram)) return count({policy::Why::Unrelated});
+  const auto c = policy::open(rules_, ledger_, datagram);
+  if (c.way == policy::Way::Aside) return count({policy::Why::Unrelated});
 
   counters.truncated += datagram.truncated;
-  const sip::Message message = sip::parse(datagram.payload);
   policy::Offence offence;
-  const auto verdict = policy::decide(rules_, table_, names_, datagram, message, now, offence);
+  const auto verdict = policy::decide(rules_, ledger_, names_, c, now, offence);
   count(verdict);
-  account(datagram, message, verdict, octets, now.time);
+  account(datagram, sip::parse(datagram.payload), verdict, octets, now.time);
   if (!verdict.offence) return;
   ++counters.offences;
   enforce(blocks_.convict(offence), now);
@@ -211,9 +211,9 @@ void Replay::note(const policy::Block& block) {
 void Replay::mark_source(const policy::Block& block, bool blocked, const policy::Now& now) {
   if (block.subject.kind != policy::SubjectKind::Host || block.dry_run) return; // prefixes are in the rules
   const auto key = policy::source_key(block.subject.prefix.base, rules_.ipv6_prefix);
-  if (!blocked) return table_.unblock(key);
+  if (!blocked) return ledger_.sources.unblock(key);
   const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();
-  table_.block(key, static_cast<std::uint32_t>(until), now);
+  ledger_.sources.block(key, static_cast<std::uint32_t>(until), now);
 }
 
 // Reads all captures in turn; `each(link, packet)` for every packet.

@@ -17,8 +17,8 @@ namespace sipward::dataplane {
 // Members are destroyed in reverse order: workers before what they point to, everything before the environment.
 struct Dataplane::State {
   std::unique_ptr<Environment> environment;
-  std::unique_ptr<std::byte, decltype(&rte_free)> table_memory{nullptr, rte_free};
-  std::unique_ptr<policy::SourceTable> table;
+  std::unique_ptr<std::byte, decltype(&rte_free)> ledger_memory{nullptr, rte_free};
+  std::unique_ptr<policy::Ledger> ledger;
   std::unique_ptr<RulesCell> rules;
   int offence_event = -1;
   std::vector<std::unique_ptr<Port>> ports; // outside ports first, then the inside one
@@ -82,16 +82,16 @@ Dataplane::start(const Options& options, std::unique_ptr<const policy::Rules> ru
   if (!environment) return std::unexpected(environment.error());
   state->environment = std::move(*environment);
 
-  const std::size_t octets = policy::SourceTable::octets(options.source_capacity);
-  state->table_memory.reset(static_cast<std::byte*>(rte_zmalloc("sources", octets, 64)));
-  if (!state->table_memory)
+  const std::size_t octets = policy::Ledger::octets(options.source_capacity);
+  state->ledger_memory.reset(static_cast<std::byte*>(rte_zmalloc("sources", octets, 64)));
+  if (!state->ledger_memory)
     return std::unexpected("sources.capacity " + std::to_string(options.source_capacity) + " needs " +
                            std::to_string(octets >> 20) + " MiB, and memory.size is " +
                            std::to_string(options.memory_bytes >> 20) + " MiB: raise it");
-  policy::SourceTable::Secret secret{};
+  policy::Secret secret{};
   if (getrandom(&secret, sizeof secret, 0) != sizeof secret) return std::unexpected("the kernel has no random numbers");
-  state->table = std::make_unique<policy::SourceTable>(std::span(state->table_memory.get(), octets),
-                                                       options.source_capacity, secret);
+  state->ledger =
+      std::make_unique<policy::Ledger>(std::span(state->ledger_memory.get(), octets), options.source_capacity, secret);
 
   state->offence_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   state->forwards = !options.inside.empty();
@@ -112,7 +112,7 @@ Dataplane::start(const Options& options, std::unique_ptr<const policy::Rules> ru
   const auto count = static_cast<unsigned>(paths.size());
   state->rules = std::make_unique<RulesCell>(count, std::move(rules));
   for (unsigned i = 0; i < count; ++i)
-    state->workers.push_back(std::make_unique<Worker>(i, std::move(paths[i]), *state->rules, *state->table,
+    state->workers.push_back(std::make_unique<Worker>(i, std::move(paths[i]), *state->rules, *state->ledger,
                                                       state->offence_event, options.idle));
   for (unsigned i = 0; i < count; ++i)
     state->workers[i]->start(options.cores.empty() ? -1 : static_cast<int>(options.cores[i % options.cores.size()]));
@@ -162,7 +162,7 @@ void Dataplane::follow_interfaces() {
       std::any_of(state_->ports.begin(), state_->ports.end() - 1, [](auto& port) { return port->link(); }));
 }
 
-policy::SourceTable& Dataplane::sources() noexcept { return *state_->table; }
+policy::Ledger& Dataplane::ledger() noexcept { return *state_->ledger; }
 
 bool Dataplane::on_hugepages() const noexcept { return state_->environment->on_hugepages(); }
 

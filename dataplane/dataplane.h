@@ -14,7 +14,6 @@
 #include "dataplane/counters.h"
 #include "policy/judge.h"
 #include "policy/rules.h"
-#include "policy/source_table.h"
 
 // The dataplane as the daemon sees it: ports, workers and the source table behind a face that names no DPDK type.
 // It has no opinion: workers ask policy::decide and obey.
@@ -71,7 +70,7 @@ public:
   std::string gone() const;
   // Inline: lets ports follow what happened to the interfaces, their links and MTUs.
   void follow_interfaces();
-  policy::SourceTable& sources() noexcept;
+  policy::Ledger& ledger() noexcept;
   bool on_hugepages() const noexcept;
 
   // Workers empty their receive rings once more and end; offences may still be drained afterwards.

@@ -47,7 +47,7 @@ std::size_t extension_length(std::uint8_t header, Octets octets) noexcept {
 bool may_concern(const policy::Rules& rules, policy::Datagram packet) noexcept {
   if (rules.ports.empty()) return false;
   packet.source_port = packet.destination_port = rules.ports.front();
-  return policy::concerns(rules, packet);
+  return policy::way_of(rules, packet) != policy::Way::Aside;
 }
 
 // Tricks are dropped where they would reach a server of ours; a copy is only counted, and a dry run drops nothing.
@@ -175,7 +175,7 @@ Fragments::Class Fragments::class_of(const Fragment& fragment, const policy::Dat
   policy::Datagram datagram = packet;
   datagram.source_port = u16(data, 0);
   datagram.destination_port = u16(data, 2);
-  return policy::concerns(rules, datagram) ? Class::Sip : Class::Other;
+  return policy::way_of(rules, datagram) != policy::Way::Aside ? Class::Sip : Class::Other;
 }
 
 Fragments::Fit Fragments::fit(const Slot& slot, const Fragment& fragment) noexcept {

@@ -16,7 +16,6 @@
 
 #include "dataplane/checksum.h"
 #include "dataplane/frame.h"
-#include "sip/parser.h"
 
 namespace sipward::dataplane {
 namespace {
@@ -63,10 +62,10 @@ void RulesCell::free_old(bool wait) {
   std::erase_if(retired_, [&](const auto& old) { return rte_rcu_qsbr_check(qsbr_.get(), old.first, wait) == 1; });
 }
 
-Worker::Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::SourceTable& table, int offence_event,
+Worker::Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::Ledger& ledger, int offence_event,
                config::Idle idle)
-    : id_(id), paths_(std::move(paths)), rules_(rules), table_(table), offence_event_(offence_event), idle_(idle),
-      fragments_(table.hash(id)), stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    : id_(id), paths_(std::move(paths)), rules_(rules), ledger_(ledger), offence_event_(offence_event), idle_(idle),
+      fragments_(ledger.sources.hash(id)), stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   waiting_.push_back({stop_event_, POLLIN, 0});
   for (const Path& path : paths_) {
     for (const int fd : path.from->wakeups()) waiting_.push_back({fd, POLLIN, 0});
@@ -109,9 +108,7 @@ void Worker::run() {
       const std::uint16_t received = path.from->receive(mbufs);
       if (received == 0) continue;
       quiet = false;
-      const policy::Now now(monotonic());
-      for (std::uint16_t i = 0; i < received; ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], const void*));
-      for (std::uint16_t i = 0; i < received; ++i) take(path, *mbufs[i], rules, now);
+      take(path, std::span(mbufs).first(received), rules, policy::Now(monotonic()));
       flush();
     }
     if (fragments_.any() && release_overdue(rules, monotonic())) quiet = false;
@@ -130,26 +127,37 @@ void Worker::run() {
   rte_thread_unregister();
 }
 
-// One frame: judged, or held if it is a fragment whose datagram is not whole yet.
-void Worker::take(const Path& path, rte_mbuf& frame, const policy::Rules& rules, const policy::Now& now) {
-  const std::span octets(rte_pktmbuf_mtod(&frame, const std::uint8_t*), frame.data_len);
-  policy::Datagram datagram;
-  const FrameKind kind = parse_frame(octets, path.from->wire_length(frame), datagram);
-  datagram.side = path.side;
-  if (kind != FrameKind::Fragment) return settle(path, frame, judge(kind, datagram, rules, now));
-  release(fragments_.join({&frame, &path}, datagram, rules, now.time), rules, now);
-  release_overdue(rules, now.time);
+// A burst: each frame is judged, or held if it is a fragment whose datagram is not whole yet. What the judge remembers
+// of the senders is fetched for all before the first is judged.
+void Worker::take(const Path& path, std::span<rte_mbuf*> frames, const policy::Rules& rules, const policy::Now& now) {
+  for (rte_mbuf* frame : frames) rte_prefetch0(rte_pktmbuf_mtod(frame, const void*));
+  std::array<FrameKind, kBurst> kinds;
+  std::array<policy::Case, kBurst> cases;
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const std::span octets(rte_pktmbuf_mtod(frames[i], const std::uint8_t*), frames[i]->data_len);
+    policy::Datagram datagram;
+    kinds[i] = parse_frame(octets, path.from->wire_length(*frames[i]), datagram);
+    datagram.side = path.side;
+    cases[i] = policy::open(rules, ledger_, datagram);
+  }
+  for (policy::Case& c : std::span(cases).first(frames.size())) policy::fetch(ledger_, c);
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    if (kinds[i] != FrameKind::Fragment) {
+      settle(path, *frames[i], judge(kinds[i], cases[i], rules, now));
+      continue;
+    }
+    release(fragments_.join({frames[i], &path}, cases[i].datagram, rules, now.time), rules, now);
+    release_overdue(rules, now.time);
+  }
 }
 
-policy::Verdict Worker::judge(FrameKind kind, const policy::Datagram& datagram, const policy::Rules& rules,
+policy::Verdict Worker::judge(FrameKind kind, const policy::Case& c, const policy::Rules& rules,
                               const policy::Now& now) {
   if (kind == FrameKind::NotIp || kind == FrameKind::Bad) return {why_not_judged(kind)};
-  if (kind != FrameKind::Udp || !policy::concerns(rules, datagram))
-    return policy::let_by(rules, table_, datagram, why_not_judged(kind), now);
-
-  const sip::Message message = sip::parse(datagram.payload);
+  if (kind != FrameKind::Udp || c.way == policy::Way::Aside)
+    return policy::let_by(rules, ledger_, c, why_not_judged(kind), now);
   policy::Offence offence;
-  const policy::Verdict verdict = policy::decide(rules, table_, names_, datagram, message, now, offence);
+  const policy::Verdict verdict = policy::decide(rules, ledger_, names_, c, now, offence);
   if (verdict.offence) report(offence);
   return verdict;
 }
@@ -158,7 +166,8 @@ policy::Verdict Worker::judge(FrameKind kind, const policy::Datagram& datagram, 
 void Worker::release(const Fragments::Release& released, const policy::Rules& rules, const policy::Now& now) {
   if (released.frames.empty()) return;
   const policy::Verdict verdict =
-      released.verdict ? *released.verdict : judge(released.kind, released.datagram, rules, now);
+      released.verdict ? *released.verdict
+                       : judge(released.kind, policy::open(rules, ledger_, released.datagram), rules, now);
   for (const auto& [frame, path] : released.frames)
     settle(*static_cast<const Path*>(path), *static_cast<rte_mbuf*>(frame), verdict);
 }

@@ -62,7 +62,7 @@ struct Path {
 // One thread: receives, judges, forwards, counts. The transmit queues at the end of its paths are its alone.
 class Worker {
 public:
-  Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::SourceTable& table, int offence_event,
+  Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::Ledger& ledger, int offence_event,
          config::Idle idle);
   ~Worker();
 
@@ -75,9 +75,8 @@ public:
 
 private:
   void run();
-  void take(const Path& path, rte_mbuf& frame, const policy::Rules& rules, const policy::Now& now);
-  policy::Verdict judge(FrameKind kind, const policy::Datagram& datagram, const policy::Rules& rules,
-                        const policy::Now& now);
+  void take(const Path& path, std::span<rte_mbuf*> frames, const policy::Rules& rules, const policy::Now& now);
+  policy::Verdict judge(FrameKind kind, const policy::Case& c, const policy::Rules& rules, const policy::Now& now);
   void release(const Fragments::Release& released, const policy::Rules& rules, const policy::Now& now);
   bool release_overdue(const policy::Rules& rules, policy::Time by);
   void settle(const Path& path, rte_mbuf& frame, const policy::Verdict& verdict);
@@ -91,7 +90,7 @@ private:
   const unsigned id_;
   const std::vector<Path> paths_;
   RulesCell& rules_;
-  policy::SourceTable& table_;
+  policy::Ledger& ledger_;
   sip::AgentCache names_;   // worker thread only
   const int offence_event_; // the control thread's eventfd
   const config::Idle idle_;

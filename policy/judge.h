@@ -6,10 +6,9 @@
 #include <string_view>
 
 #include "policy/block.h"
+#include "policy/ledger.h"
 #include "policy/rules.h"
-#include "policy/source_table.h"
 #include "sip/agent_cache.h"
-#include "sip/message.h"
 
 // The judge: one datagram in, one verdict out. A new detection goes here, as one more step of decide().
 namespace sipward::policy {
@@ -62,21 +61,38 @@ struct Verdict {
   bool offence = false; // the offence has been filled in and is to be sent to the control thread
 };
 
-// Is this datagram between the outside and a protected server's SIP port, in either direction? Then it is worth
-// parsing.
-bool concerns(const Rules& rules, const Datagram& datagram) noexcept;
+// How a datagram stands to the protected servers.
+enum class Way : std::uint8_t {
+  Aside, // neither of the two
+  In,    // to a server's SIP port
+  Out,   // from it
+};
+Way way_of(const Rules& rules, const Datagram& datagram) noexcept;
 
-// Judges one datagram that concerns() us. Worker thread, with a cache of names of its own; no allocation, no clock, no
-// wait. `offence` is written only if the verdict says so.
-Verdict decide(const Rules& rules, SourceTable& table, sip::AgentCache& names, const Datagram& datagram,
-               const sip::Message& message, const Now& now, Offence& offence) noexcept;
+// A datagram that is to be judged, and the place of the stranger whom it concerns: the sender of one that goes in, the
+// addressee of one that goes out.
+struct Case {
+  Datagram datagram;
+  Way way = Way::Aside;
+  SourceTable::Place place{};
+};
 
-// Inline, a packet that is not judged, be it TCP, media or anything else of IP: dropped, as the kernel's chains would,
-// if its sender stands blocked and it falls within the scope of blocks. `why`: what it is otherwise. Worker thread.
-Verdict let_by(const Rules& rules, SourceTable& table, const Datagram& datagram, Why why, const Now& now) noexcept;
+// Worker thread. Of a burst, open all cases, then fetch() all, then decide() or let_by() on all: so the waits for
+// memory overlap. The octets of the payload must stay where they are meanwhile.
+Case open(const Rules& rules, const Ledger& ledger, const Datagram& datagram) noexcept;
+inline void fetch(const Ledger& ledger, Case& c) noexcept {
+  if (c.place.key != 0) ledger.sources.prefetch_line(c.place);
+}
 
-// Notes how our server answered: the REGISTERs of the source that the answer goes to. Worker thread.
-void observe_answer(const Rules& rules, SourceTable& table, const Datagram& datagram,
-                    const sip::Message& message) noexcept;
+// Judges one datagram that goes in or out. Worker thread, with a cache of names of its own; no allocation, no clock, no
+// wait. A packet is read only as far as its verdict needs: not at all if its sender is blocked, then for its method and
+// User-Agent, and whole only if these do not decide. `offence` is written only if the verdict says so.
+Verdict decide(const Rules& rules, Ledger& ledger, sip::AgentCache& names, const Case& c, const Now& now,
+               Offence& offence) noexcept;
+
+// A packet that is not judged, be it TCP, media or anything else of IP. Inline it is dropped, as the kernel's chains
+// would, if its sender stands blocked and it falls within the scope of blocks. `why`: what it is otherwise. Worker
+// thread.
+Verdict let_by(const Rules& rules, const Ledger& ledger, const Case& c, Why why, const Now& now) noexcept;
 
 } // namespace sipward::policy

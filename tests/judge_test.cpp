@@ -31,8 +31,8 @@ const std::string kRegister = test::request("REGISTER", kPhone);
 // A server with its guard, a clock that only the story moves, and what happened so far.
 struct Story {
   explicit Story(std::uint32_t capacity = 1024)
-      : memory(static_cast<std::byte*>(std::aligned_alloc(64, SourceTable::octets(capacity)))),
-        table({memory.get(), SourceTable::octets(capacity)}, capacity, {1234567, 7654321, 2345671, 6543217}) {
+      : memory(static_cast<std::byte*>(std::aligned_alloc(64, Ledger::octets(capacity)))),
+        ledger({memory.get(), Ledger::octets(capacity)}, capacity, {1234567, 7654321, 2345671, 6543217}) {
     rules.ports = {5060, 5080};
     rules.servers = {address(kServer), address(kServer6)};
     limit(10, 75);
@@ -53,15 +53,16 @@ struct Story {
     return judge({address(kServer), address(to), 5060, 5062, payload, false});
   }
   Verdict judge(const Datagram& datagram) {
-    REQUIRE(concerns(rules, datagram));
-    const auto verdict = decide(rules, table, names, datagram, sip::parse(datagram.payload), Now(Time(clock)), offence);
+    const Case c = open(rules, ledger, datagram);
+    REQUIRE(c.way != Way::Aside);
+    const auto verdict = decide(rules, ledger, names, c, Now(Time(clock)), offence);
     ++verdicts[verdict.why];
     offences += verdict.offence;
     dropped += verdict.drop;
     return verdict;
   }
   Source& source(std::string_view text) {
-    Source* found = table.find(source_key(address(text), rules.ipv6_prefix));
+    Source* found = ledger.sources.find(source_key(address(text), rules.ipv6_prefix));
     REQUIRE(found != nullptr);
     return *found;
   }
@@ -70,7 +71,7 @@ struct Story {
     void operator()(std::byte* octets) const { std::free(octets); }
   };
   std::unique_ptr<std::byte, Free> memory;
-  SourceTable table;
+  Ledger ledger;
   sip::AgentCache names;
   Rules rules;
   Duration clock = 1000s;
@@ -266,7 +267,7 @@ TEST_CASE_METHOD(Story, "our server's answers are counted to whom they go, and n
   CHECK(source("198.51.100.66").failures == 3);
   CHECK(source("198.51.100.66").packets == 1);             // packets from it, not to it
   answers("198.51.100.99", test::answer(404, "REGISTER")); // whom we never heard of: no line is spent on him
-  CHECK(table.find(source_key(address("198.51.100.99"), 64)) == nullptr);
+  CHECK(ledger.sources.find(source_key(address("198.51.100.99"), 64)) == nullptr);
 
   source("198.51.100.66").failures = 0xffff;
   answers("198.51.100.66", test::answer(404, "REGISTER"));
@@ -292,7 +293,7 @@ TEST_CASE("with a full table a newcomer is judged by his packet alone") {
   CHECK(verdict.offence);
   CHECK(story.offence.packets_before == 1);
   CHECK(story.offence.evidence.rate_per_s == 0);
-  CHECK(story.table.occupancy().pinned == 3);
+  CHECK(story.ledger.sources.occupancy().pinned == 3);
 }
 
 TEST_CASE_METHOD(Story, "a policy that is off sees nothing; one that only logs blocks nobody") {
@@ -323,17 +324,17 @@ TEST_CASE_METHOD(Story, "an IPv6 /64 is one source") {
 }
 
 TEST_CASE_METHOD(Story, "only what goes between the outside and a server's SIP port concerns us") {
-  const auto concerned = [&](std::string_view from, std::uint16_t from_port, std::string_view to,
-                             std::uint16_t to_port) {
-    return concerns(rules, {address(from), address(to), from_port, to_port, "", false});
+  const auto way = [&](std::string_view from, std::uint16_t from_port, std::string_view to, std::uint16_t to_port) {
+    return way_of(rules, {address(from), address(to), from_port, to_port, "", false});
   };
-  CHECK(concerned("198.51.100.66", 40000, kServer, 5060));
-  CHECK(concerned("198.51.100.66", 40000, kServer, 5080));
-  CHECK(concerned(kServer, 5060, "198.51.100.66", 40000));
-  CHECK(concerned("2001:db8:66::1", 5060, kServer6, 5060));
-  CHECK_FALSE(concerned("198.51.100.66", 5060, kServer, 53));
-  CHECK_FALSE(concerned("198.51.100.66", 40000, "192.0.2.11", 5060)); // somebody else's server
-  CHECK_FALSE(concerned(kServer, 53, "198.51.100.66", 5060));
+  CHECK(way("198.51.100.66", 40000, kServer, 5060) == Way::In);
+  CHECK(way("198.51.100.66", 40000, kServer, 5080) == Way::In);
+  CHECK(way(kServer, 5060, "198.51.100.66", 40000) == Way::Out);
+  CHECK(way("2001:db8:66::1", 5060, kServer6, 5060) == Way::In);
+  CHECK(way("198.51.100.66", 5060, kServer, 53) == Way::Aside);
+  CHECK(way("198.51.100.66", 40000, "192.0.2.11", 5060) == Way::Aside); // somebody else's server
+  CHECK(way(kServer, 53, "198.51.100.66", 5060) == Way::Aside);
+  CHECK(way(kServer, 40000, kServer, 5060) == Way::Out); // our servers among themselves
 }
 
 TEST_CASE_METHOD(Story,
@@ -343,8 +344,8 @@ TEST_CASE_METHOD(Story,
   };
   CHECK(judge(from(Side::Inside, kServer, "198.51.100.66")).why == Why::Answer);
   CHECK(judge(from(Side::Outside, kServer, kServer)).why == Why::Clean);
-  CHECK_FALSE(concerns(rules, from(Side::Inside, "192.0.2.11", "198.51.100.66")));
-  CHECK_FALSE(concerns(rules, from(Side::Outside, "198.51.100.66", "192.0.2.11")));
+  CHECK(way_of(rules, from(Side::Inside, "192.0.2.11", "198.51.100.66")) == Way::Aside);
+  CHECK(way_of(rules, from(Side::Outside, "198.51.100.66", "192.0.2.11")) == Way::Aside);
 }
 
 TEST_CASE_METHOD(Story, "without named servers all inside are protected, where a side is known") {
@@ -354,7 +355,7 @@ TEST_CASE_METHOD(Story, "without named servers all inside are protected, where a
   };
   CHECK(judge(from(Side::Outside)).why == Why::Clean);
   CHECK(judge(from(Side::Inside)).why == Why::Answer);
-  CHECK_FALSE(concerns(rules, from(Side::Unknown)));
+  CHECK(way_of(rules, from(Side::Unknown)) == Way::Aside);
 }
 
 TEST_CASE_METHOD(Story, "inline the packet that convicts is dropped itself, unless the policy only logs") {
@@ -376,7 +377,7 @@ TEST_CASE_METHOD(Story,
   rules.blocked = prefixes({"203.0.113.0/24"});
   const auto fate = [&](std::string_view from, std::uint16_t port, Side side = Side::Outside) {
     const Datagram packet{address(from), address(kServer), 40000, port, {}, false, side};
-    const auto verdict = let_by(rules, table, packet, Why::NotUdp, Now(Time(clock)));
+    const auto verdict = let_by(rules, ledger, open(rules, ledger, packet), Why::NotUdp, Now(Time(clock)));
     CHECK(verdict.drop == (verdict.why != Why::NotUdp));
     return verdict.why;
   };

@@ -75,7 +75,7 @@ TEST_CASE("each frame of a capture is counted under what became of it") {
   CHECK(plane->lost().offences == 0);
   CHECK_FALSE(plane->on_hugepages());
   CHECK(plane->gone().empty());
-  policy::Source* phone = plane->sources().find(policy::source_key(policy::Address::v4(198, 51, 100, 20), 64));
+  policy::Source* phone = plane->ledger().sources.find(policy::source_key(policy::Address::v4(198, 51, 100, 20), 64));
   REQUIRE(phone != nullptr);
   CHECK(phone->packets == 35);
   CHECK(phone->successes == 3);
