@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "policy/address.h"
+#include "policy/meter.h"
 #include "policy/time.h"
 #include "sip/message.h"
 
@@ -29,6 +30,9 @@ enum class Reason : std::uint8_t {
   Manual,
 };
 std::string_view to_string(Reason reason) noexcept; // "register_flood"
+
+// What happens to whoever breaks a rule. Limit: what exceeds the rate is dropped, the rest goes through.
+enum class Action : std::uint8_t { Off, Log, Limit, Block };
 
 // Who is blocked: a host (an IPv4 address, or an IPv6 /64), a prefix, or one port of one address.
 enum class SubjectKind : std::uint8_t { Host, Prefix, Endpoint };
@@ -65,19 +69,34 @@ struct Evidence {
   std::uint32_t users = 0;
   std::uint32_t failures = 0;
   std::uint32_t successes = 0;
-  std::uint32_t offenders = 0; // of a prefix: how many of its hosts were blocked
+  std::uint32_t offenders = 0;  // of a prefix: how many of its hosts were blocked
+  std::uint32_t registered = 0; // users of this source who registered with success: what a block would cut off
+  std::uint8_t soft_marks = 0;  // the most that one of its messages had
+  bool trusted = false;
+};
+
+// What a worker has to tell beside offences: nobody is blocked for it.
+enum class Notice : std::uint8_t {
+  None,
+  UserBurnt,       // a source that had guessed many passwords found one: the user's must be changed
+  UserUnderAttack, // many sources try one user's password
 };
 
 // One packet too many. Plain data: it crosses from a worker to the control thread through a ring.
 struct Offence {
   Address source;
   std::uint16_t source_port = 0;
+  SubjectKind kind = SubjectKind::Host; // or Endpoint: only this address and port are to answer for it
   Reason reason = Reason::Scanner;
-  bool proven = false;
-  bool log_only = false;            // the rule that was broken says so: nobody is blocked for it
-  std::uint32_t packets_before = 0; // this source's packets, up to and with the convicting one
+  Action action = Action::Block;    // Log: judged, but nobody is blocked for it
+  Rate limit;                       // of action Limit: what still goes through
+  Notice notice = Notice::None;     // other than None: no offence, `user` says whose
+  bool proven = false;              // the source has shown that it receives our answers: it is not forged
+  bool one_user = false;            // all of it concerned one user: perhaps a phone with an old password
+  std::uint32_t packets_before = 0; // the subject's packets, up to and with the convicting one; stops at 65,535
   Time at;
   Evidence evidence;
+  Excerpt user; // of a notice
 };
 
 struct Block {

@@ -45,10 +45,10 @@ BlockList::Changes BlockList::convict(const Offence& offence) {
   // An IPv6 host is a whole /64: never-blocked addresses in it are let through before it is looked at.
   const auto standing = blocks_.find(host);
   const bool only_noted =
-      standing != blocks_.end() && standing->second.dry_run && !offence.log_only && !options_.dry_run;
+      standing != blocks_.end() && standing->second.dry_run && offence.action == Action::Block && !options_.dry_run;
   if ((standing != blocks_.end() && !only_noted) || never_.holds(offence.source)) return changes;
   Block block;
-  block.dry_run = offence.log_only;
+  block.dry_run = offence.action != Action::Block;
   block.subject = host;
   block.reason = offence.reason;
   block.since = offence.at;
@@ -57,7 +57,7 @@ BlockList::Changes BlockList::convict(const Offence& offence) {
   block.packets_before = offence.packets_before;
   block.evidence = offence.evidence;
   add(std::move(block), changes);
-  if (!offence.log_only) count_in_prefix(offence, host, changes);
+  if (offence.action == Action::Block) count_in_prefix(offence, host, changes);
   return changes;
 }
 

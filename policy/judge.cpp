@@ -50,7 +50,7 @@ struct Judging {
     Verdict verdict{.why = why, .drop = rules.drop_convicting && action == Action::Block};
     if (source == nullptr || source->claim_report(now)) {
       fill(why, mark, offence);
-      offence.log_only = action != Action::Block;
+      offence.action = action;
       verdict.offence = true;
     }
     return verdict;

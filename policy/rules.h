@@ -14,9 +14,6 @@
 
 namespace sipward::policy {
 
-// What happens to whoever breaks a rule.
-enum class Action : std::uint8_t { Off, Log, Limit, Block };
-
 // The policies, as the operator tunes them. Shapes and defaults only; the reasons for each number stand in
 // config/sipward.yaml.
 struct MarkPolicy {

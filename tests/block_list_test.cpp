@@ -351,7 +351,7 @@ TEST_CASE("a dry run lists every block as would-be, and enforces no prefix") {
 TEST_CASE("an offence that is only to be logged is noted, blocks nobody, and gives way to one that blocks") {
   BlockList list({.offenders = 1});
   auto noted = offence("198.51.100.1", 10s);
-  noted.log_only = true;
+  noted.action = Action::Log;
   const auto changes = list.convict(noted);
   REQUIRE(changes.size() == 1); // nor does it count against its prefix
   CHECK(changes[0].block.dry_run);

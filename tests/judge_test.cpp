@@ -306,7 +306,7 @@ TEST_CASE_METHOD(Story, "a policy that is off sees nothing; one that only logs b
   for (int i = 0; i < 50; ++i) hears("198.51.100.67", test::request("REGISTER", kPhone));
   CHECK(verdicts[Why::RegisterFlood] == 45);
   CHECK(offences == 2); // once each: the log is to say so
-  CHECK(offence.log_only);
+  CHECK(offence.action == Action::Log);
   CHECK(dropped == 0);
 }
 
