@@ -14,8 +14,16 @@ policy::Rules rules(const Settings& settings) {
   rules.block_everything = settings.nftables.scope == Scope::All;
   rules.ipv6_prefix = settings.sources.ipv6_prefix;
   rules.scanner = settings.detect.scanner;
-  rules.register_flood = settings.detect.register_flood;
-  rules.register_meter = policy::Meter(settings.detect.register_flood.limit);
+  rules.set(policy::Class::Register, settings.detect.register_flood);
+  rules.set(policy::Class::Invite, settings.detect.invite_flood);
+  rules.set(policy::Class::Options, settings.detect.options_flood);
+  rules.set(policy::Class::Request, settings.detect.request_flood);
+  rules.set(policy::Class::Malformed, settings.detect.malformed);
+  rules.enumeration = settings.detect.enumeration;
+  rules.set_auth_failure(settings.detect.auth_failure);
+  rules.peers = policy::PrefixSet(settings.trust.peers);
+  rules.remember_s =
+      static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(settings.trust.remember).count());
   rules.marks = std::make_shared<const sip::Marks>(settings.scanners.user_agents);
   return rules;
 }

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "policy/judge.h"
 
-#include <limits>
-
-#include "sip/first_look.h"
-#include "sip/parser.h"
+#include "policy/judging.h"
 
 namespace sipward::policy {
 namespace {
 
-std::uint64_t text_hash(std::string_view text) noexcept { // FNV-1a; the table's keyed hash comes on top
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
-  return hash;
-}
-
-Reason reason_of(Why why) noexcept { return why == Why::Scanner ? Reason::Scanner : Reason::RegisterFlood; }
+constexpr std::size_t kSoftMarksTogether = 3; // in one message they are as good as a hard one
+constexpr unsigned kMostRepeats = 11;         // of one request: RFC 3261's timers E and A come to no more
+constexpr std::uint8_t kPeerLevel = 3;        // a carrier: as a large office
 
 // What a datagram is taken for. One that did not reach us whole is judged by what there is of it: its shape is not its
 // sender's doing.
@@ -36,74 +29,10 @@ bool is_to_server(const Rules& rules, const Datagram& datagram) noexcept {
   return datagram.side != Side::Inside && is_protected(rules, datagram.destination, datagram.side == Side::Outside);
 }
 
-// One packet before the judge: what every conviction needs to know.
-struct Judging {
-  const Rules& rules;
-  const Ledger& ledger;
-  const Datagram& datagram;
-  Source* source; // nullptr: the table had no line for its sender
-  const Now& now;
-
-  // The verdict on a request that broke a rule: what happens depends on who sent it and on what the operator asked for.
-  Verdict convict(Why why, Action action, const sip::Mark* mark, Offence& offence) const noexcept {
-    if (rules.never_blocked.holds(datagram.source)) return {Why::NeverBlocked};
-    Verdict verdict{.why = why, .drop = rules.drop_convicting && action == Action::Block};
-    if (source == nullptr || source->claim_report(now)) {
-      fill(why, mark, offence);
-      offence.action = action;
-      verdict.offence = true;
-    }
-    return verdict;
-  }
-
-  // Counts the user that a request is for.
-  void note_user(const sip::Message& message) const noexcept {
-    if (source == nullptr) return;
-    source->try_user(ledger.sources.hash(text_hash(message.to_user.in(datagram.payload))));
-  }
-
-private:
-  // Writes down who did what, for the control thread. Once a second and source at most: it reads the message anew.
-  void fill(Why why, const sip::Mark* mark, Offence& offence) const noexcept {
-    const sip::Message message = sip::parse(datagram.payload);
-    note_user(message);
-    offence = {};
-    offence.source = datagram.source;
-    offence.source_port = datagram.source_port;
-    offence.reason = reason_of(why);
-    offence.packets_before = source != nullptr ? source->packets.load(std::memory_order_relaxed) : 1;
-    offence.at = now.time;
-    auto& evidence = offence.evidence;
-    evidence.user_agent = Excerpt(message.user_agent.in(datagram.payload));
-    if (mark != nullptr) evidence.mark = Excerpt(mark->name);
-    evidence.method = Excerpt(message.method_token.in(datagram.payload));
-    if (why == Why::RegisterFlood) evidence.limit_per_s = rules.register_flood.limit.per_second;
-    if (source == nullptr) return;
-    evidence.rate_per_s = source->rate_per_s(now);
-    evidence.users = source->users_tried();
-    evidence.failures = source->failures.load(std::memory_order_relaxed);
-    evidence.successes = source->successes.load(std::memory_order_relaxed);
-  }
-};
-
-// Notes how our server answered: the REGISTERs of the source that the answer goes to.
-Verdict observe_answer(Ledger& ledger, const Case& c) noexcept {
-  Source* source = ledger.sources.find(c.place);
-  if (source == nullptr) return {Why::Answer};
-  const sip::Message message = sip::parse(c.datagram.payload);
-  if (message.kind != sip::Kind::Response || message.cseq_method != sip::Method::Register) return {Why::Answer};
-  // A 401 or 407 is the first half of every honest digest handshake, and a 5xx is our own trouble: neither is a
-  // failure.
-  Atomic<std::uint16_t>* count = nullptr;
-  if (message.status >= 200 && message.status < 300)
-    count = &source->successes;
-  else if (message.status == 403 || message.status == 404)
-    count = &source->failures;
-  if (count == nullptr) return {Why::Answer};
-  const auto value = count->load(std::memory_order_relaxed);
-  if (value != std::numeric_limits<std::uint16_t>::max())
-    count->store(static_cast<std::uint16_t>(value + 1), std::memory_order_relaxed);
-  return {Why::Answer};
+// A source's first packet, or its first since it was forgotten: is it one whom we trust?
+void acquaint(const Rules& rules, const Ledger& ledger, const Case& c, Source& source, const Now& now) noexcept {
+  if (const Trustee* trustee = ledger.trust.find(c.place.key, now.s)) source.set_level(trustee->level());
+  if (rules.peers.holds(c.datagram.source) && source.level() < kPeerLevel) source.set_level(kPeerLevel);
 }
 
 // Does a packet that is not judged fall to blocks? In monitor mode it is the kernel's to drop.
@@ -116,18 +45,15 @@ bool in_scope(const Rules& rules, const Datagram& datagram) noexcept {
 } // namespace
 
 std::string_view to_string(Why why) noexcept {
-  static constexpr std::array<std::string_view, kWhys> kNames = {"not_ip",           "not_udp",
-                                                                 "bad_frame",        "fragment",
-                                                                 "unrelated",        "answer",
-                                                                 "keepalive",        "malformed",
-                                                                 "response",         "clean",
-                                                                 "unmetered",        "never_blocked",
-                                                                 "blocked",          "blocked_prefix",
-                                                                 "too_long",         "transmit_full",
-                                                                 "fragment_tiny",    "fragment_overlap",
-                                                                 "fragment_copy",    "fragment_excess",
-                                                                 "fragment_overdue", "fragment_displaced",
-                                                                 "scanner",          "register_flood"};
+  static constexpr std::array<std::string_view, kWhys> kNames = {
+      "not_ip",        "not_udp",         "bad_frame",        "fragment",
+      "unrelated",     "answer",          "keepalive",        "malformed",
+      "response",      "clean",           "unmetered",        "excess",
+      "never_blocked", "blocked",         "blocked_endpoint", "blocked_prefix",
+      "too_long",      "transmit_full",   "fragment_tiny",    "fragment_overlap",
+      "fragment_copy", "fragment_excess", "fragment_overdue", "fragment_displaced",
+      "scanner",       "register_flood",  "invite_flood",     "options_flood",
+      "request_flood", "malformed_flood", "enumeration",      "auth_failure"};
   return kNames[static_cast<std::size_t>(why)];
 }
 
@@ -147,38 +73,16 @@ Case open(const Rules& rules, const Ledger& ledger, const Datagram& datagram) no
 
 Verdict decide(const Rules& rules, Ledger& ledger, sip::AgentCache& names, const Case& c, const Now& now,
                Offence& offence) noexcept {
-  if (c.way == Way::Out) return observe_answer(ledger, c);
-  const Datagram& datagram = c.datagram;
-  Source* source = ledger.sources.find_or_insert(c.place, now);
+  if (c.way == Way::Out) return Judging(rules, ledger, c, ledger.sources.find(c.place), now, offence).observe();
+  Source* const source = ledger.sources.find_or_insert(c.place, now);
   if (source != nullptr) {
-    source->touch(now);
+    if (source->touch(now, rules.users_s())) acquaint(rules, ledger, c, *source, now);
     if (source->blocked(now)) return {Why::Blocked, true};
   }
-  if (rules.is_blocked(datagram.source) && !rules.never_blocked.holds(datagram.source))
+  const bool trusted = source != nullptr && source->level() > 0;
+  if (!trusted && rules.is_blocked(c.datagram.source) && !rules.never_blocked.holds(c.datagram.source))
     return {Why::BlockedPrefix, true};
-
-  const sip::FirstLook look = sip::first_look(datagram.payload);
-  if (look.kind == sip::Kind::Keepalive) return {Why::Keepalive};
-  const Judging judging{rules, ledger, datagram, source, now};
-  if (rules.scanner.action != Action::Off)
-    if (const sip::Mark* mark = rules.marks->find(look, datagram.payload, &names))
-      return judging.convict(Why::Scanner, rules.scanner.action, mark, offence);
-  // Mangled or not, a REGISTER costs the server what a REGISTER costs.
-  if (source != nullptr && look.method == sip::Method::Register && rules.register_flood.action != Action::Off &&
-      !source->meter(Class::Register, rules.register_meter, now))
-    return judging.convict(Why::RegisterFlood, rules.register_flood.action, nullptr, offence);
-
-  const sip::Message message = sip::parse(datagram.payload);
-  const sip::Kind kind = kind_of(datagram, message);
-  if (kind == sip::Kind::Request) judging.note_user(message);
-  if (rules.scanner.action != Action::Off) {
-    const sip::Mark* mark = rules.marks->find(message, datagram.payload, &names);
-    if (mark != nullptr && mark->weight == sip::Weight::Hard)
-      return judging.convict(Why::Scanner, rules.scanner.action, mark, offence);
-  }
-  if (kind == sip::Kind::Malformed) return {Why::Malformed}; // last: a broken message hides neither scanner nor flood
-  if (kind == sip::Kind::Response) return {Why::Response};
-  return {source != nullptr ? Why::Clean : Why::Unmetered};
+  return Judging(rules, ledger, c, source, now, offence).read(names);
 }
 
 Verdict let_by(const Rules& rules, const Ledger& ledger, const Case& c, Why why, const Now& now) noexcept {
@@ -189,6 +93,123 @@ Verdict let_by(const Rules& rules, const Ledger& ledger, const Case& c, Why why,
   if (rules.is_blocked(datagram.source) && !rules.never_blocked.holds(datagram.source))
     return {Why::BlockedPrefix, true};
   return {why};
+}
+
+Verdict Judging::read(sip::AgentCache& names) noexcept {
+  if (source_ != nullptr && source_->has(Source::kWatched)) {
+    const Source* endpoint = ledger_.endpoints.find(endpoint_key());
+    if (endpoint != nullptr && endpoint->blocked(now_)) return {Why::BlockedEndpoint, true};
+  }
+  const sip::FirstLook look = sip::first_look(payload_);
+  if (look.kind == sip::Kind::Keepalive) return {conforms_exempt() ? Why::Keepalive : Why::Excess};
+  const bool seeks_scanners = rules_.scanner.action != Action::Off;
+  if (seeks_scanners)
+    if (const sip::Mark* mark = rules_.marks->find(look, payload_, &names))
+      return convict(Why::Scanner, rules_.scanner.action, mark);
+
+  // Mangled or not, a REGISTER costs the server what a REGISTER costs.
+  const Class c = class_of(look.method);
+  const bool metered = source_ != nullptr && look.kind != sip::Kind::Response && look.status == 0 &&
+                       rules_.rate(c).action != Action::Off;
+  const bool over = metered && !source_->meter(c, rules_.meter(c, source_->level()), now_);
+  if (over && source_->has(Source::kFlooding)) return exceed(c);
+  if (metered && !over) source_->clear(Source::kFlooding);
+
+  const sip::Message message = sip::parse(payload_);
+  if (seeks_scanners) {
+    const sip::MarkSet marks = rules_.marks->find_all(message, payload_, &names);
+    if (marks.count > 0 && marks.marks[0]->weight == sip::Weight::Hard)
+      return convict(Why::Scanner, rules_.scanner.action, marks.marks[0]);
+    if (source_ != nullptr && marks.count > source_->soft()) source_->set_soft(static_cast<unsigned>(marks.count));
+    if (marks.count >= kSoftMarksTogether) return convict(Why::Scanner, rules_.scanner.action, marks.marks[0]);
+  }
+  switch (kind_of(case_.datagram, message)) {
+  case sip::Kind::Request: return judge_request(message, look.method, over);
+  case sip::Kind::Response: return judge_response(message);
+  case sip::Kind::Keepalive: return {conforms_exempt() ? Why::Keepalive : Why::Excess};
+  case sip::Kind::Malformed: break;
+  }
+  return over ? exceed(c) : judge_malformed(message); // a broken message hides neither scanner nor flood
+}
+
+// What is exempt from the rates weighs an eighth of another request: no class of messages is a free flood.
+bool Judging::conforms_exempt() noexcept {
+  if (source_ == nullptr || rules_.rate(Class::Request).action == Action::Off) return true;
+  return source_->meter(Class::Request, rules_.meter(Class::Request, source_->level()), now_, Meter::kExempt);
+}
+
+Verdict Judging::judge_request(const sip::Message& message, sip::Method method, bool over) noexcept {
+  if (source_ == nullptr) return {Why::Unmetered};
+  if (source_->level() > 0) Pulse::note(ledger_.pulse.asking, ledger_.sources.hash(case_.place.key));
+  const Standing standing = standing_of(message);
+  const Class c = class_of(method);
+  if (standing.exempt()) {
+    if (!over && rules_.rate(c).action != Action::Off)
+      source_->refund(c, rules_.meter(c, source_->level()), now_, Meter::kWhole);
+    return {conforms_exempt() ? Why::Clean : Why::Excess};
+  }
+  return over ? exceed(c) : Verdict{Why::Clean};
+}
+
+// Notes the request for when its answer comes, and what it shows of its sender.
+Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
+  Standing standing;
+  const auto echoed = [&](sip::Span part) {
+    return !part.empty() && ledger_.echoes.find(echo_hash(text(part)), now_.s, Ledger::kEchoS).has_value();
+  };
+  const sip::Digest& digest =
+      message.authorization.response.present() ? message.authorization : message.proxy_authorization;
+  const bool credentialed = digest.response.present();
+  bool proven = credentialed && echoed(digest.nonce);
+  if (!message.to_tag.empty())
+    if (const auto note = ledger_.echoes.find(echo_hash(text(message.to_tag)), now_.s, Ledger::kEchoS)) {
+      standing.in_dialogue = proven = true;
+      if ((*note & Ledger::kAnswered) != 0) grant_trust(0, false); // who talks in a call that was answered
+    }
+  if (proven) source_->set(Source::kProven);
+
+  const std::uint64_t hash = transaction_hash(message, message.method);
+  const auto seen = ledger_.transactions.find(hash, now_.s, Ledger::kTransactionS);
+  const std::uint8_t note = seen.value_or(0);
+  const unsigned repeats = note & Ledger::kRepeats;
+  standing.retransmission = seen && repeats < kMostRepeats;
+  ledger_.transactions.put(hash, now_.s,
+                           static_cast<std::uint8_t>((note & (0xff ^ Ledger::kRepeats)) |
+                                                     (credentialed ? Ledger::kCredentialed : 0) |
+                                                     (seen ? std::min(repeats + 1, kMostRepeats) : 0)));
+  const std::uint64_t user = user_hash(message);
+  if (credentialed && !seen) {
+    Source::count(source_->credentialed);
+    source_->clear_user(user);
+  }
+  standing.known_user = message.method == sip::Method::Register &&
+                        ledger_.known_users.find(user, minute(), rules_.remember_s / 60).has_value();
+  return standing;
+}
+
+// An answer to a request of our server, by the branch that it made; the rest is a flood like any other.
+Verdict Judging::judge_response(const sip::Message& message) noexcept {
+  if (source_ == nullptr) return {Why::Response};
+  const auto asked = ledger_.echoes.find(echo_hash(text(message.via_branch)), now_.s, Ledger::kEchoS);
+  if (asked) {
+    source_->set(Source::kProven);
+    const bool success = message.status >= 200 && message.status < 300;
+    if (success && (message.cseq_method == sip::Method::Register || message.cseq_method == sip::Method::Invite))
+      grant_trust(0, false); // our own server registers there, or calls
+    return {conforms_exempt() ? Why::Response : Why::Excess};
+  }
+  if (rules_.rate(Class::Request).action == Action::Off) return {Why::Response};
+  const Meter& meter = rules_.meter(Class::Request, source_->level());
+  return {source_->meter(Class::Request, meter, now_) ? Why::Response : Why::Excess};
+}
+
+Verdict Judging::judge_malformed(const sip::Message& message) noexcept {
+  const RatePolicy& policy = rules_.rate(Class::Malformed);
+  if (source_ == nullptr || policy.action == Action::Off) return {Why::Malformed};
+  if (source_->meter(Class::Malformed, rules_.meter(Class::Malformed, source_->level()), now_)) return {Why::Malformed};
+  // A phone behind a router that mangles is a customer: who sends a REGISTER that can be read is never blocked for it.
+  const bool readable = message.method == sip::Method::Register && message.from_user.present();
+  return convict(Why::MalformedFlood, readable && policy.action == Action::Block ? Action::Limit : policy.action);
 }
 
 } // namespace sipward::policy

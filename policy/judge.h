@@ -38,8 +38,10 @@ enum class Why : std::uint8_t {
   Response,          // to a request of our server
   Clean,             // a request within every limit
   Unmetered,         // as clean, but the source table had no line for its sender
+  Excess,            // of what is exempt from the rates while plausible (keepalives, responses ...): over its ceiling
   NeverBlocked,      // would have been convicted, but its sender is never blocked
   Blocked,           // its sender stands in the kernel's set
+  BlockedEndpoint,   // its sender's address and port do
   BlockedPrefix,     // its sender's prefix does
   TooLong,           // inline: cut on its way in, or longer than the port to leave by can carry
   TransmitFull,      // inline: the port to leave by took no more (its ring is full, or its link down)
@@ -49,10 +51,16 @@ enum class Why : std::uint8_t {
   FragmentExcess,    // more of one datagram than are put together
   FragmentOverdue,   // held, but the others did not come in time
   FragmentDisplaced, // held, but had to make room
-  Scanner,           // from here on: convicted by this packet
+  Scanner,           // from here on: it broke a rule
   RegisterFlood,
+  InviteFlood,
+  OptionsFlood,
+  RequestFlood,
+  MalformedFlood,
+  Enumeration,
+  AuthFailure,
 };
-inline constexpr std::size_t kWhys = static_cast<std::size_t>(Why::RegisterFlood) + 1;
+inline constexpr std::size_t kWhys = static_cast<std::size_t>(Why::AuthFailure) + 1;
 std::string_view to_string(Why why) noexcept; // as in status --json: "register_flood"
 
 struct Verdict {

@@ -1,25 +1,84 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
+#include "policy/recent_set.h"
 #include "policy/source_table.h"
+#include "policy/trust.h"
 
 // What the judge remembers, all of it, in memory that the caller hands in. Shared by all workers.
 namespace sipward::policy {
 
+// How the trusted fare, for whoever decides whether our own server is well. Workers add; the control thread takes.
+struct Pulse {
+  std::array<Atomic<std::uint64_t>, 4> asking{}, served{}, refused{}; // distinct sources: one bit of 256 per hash
+  Atomic<std::uint64_t> answers = 0;                                  // of all, to whomever
+
+  static void note(std::array<Atomic<std::uint64_t>, 4>& sources, std::uint64_t hash) noexcept {
+    auto& word = sources[hash >> 62];
+    const std::uint64_t bit = std::uint64_t{1} << (hash >> 56 & 63);
+    if ((word.load(std::memory_order_relaxed) & bit) == 0) word.fetch_or(bit, std::memory_order_relaxed);
+  }
+};
+
 class Ledger {
 public:
   // Octets of memory that a ledger of `capacity` sources needs, a multiple of 64.
-  static std::size_t octets(std::uint32_t capacity) noexcept { return SourceTable::octets(capacity); }
+  static std::size_t octets(std::uint32_t capacity) noexcept {
+    return SourceTable::octets(capacity) + 2 * SourceTable::octets(few(capacity)) + TrustTable::octets(few(capacity)) +
+           RecentSet::octets(capacity) + 2 * RecentSet::octets(some(capacity));
+  }
 
   // `memory`: at least octets(capacity), aligned to 64, zeroed, kept by the caller for as long as the ledger lives.
   Ledger(std::span<std::byte> memory, std::uint32_t capacity, Secret secret) noexcept
-      : sources(memory, capacity, secret) {}
+      : sources(part(memory, SourceTable::octets(capacity)), capacity, secret),
+        endpoints(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret),
+        trust(part(memory, TrustTable::octets(few(capacity))), few(capacity), secret),
+        transactions(part(memory, RecentSet::octets(capacity)), capacity),
+        echoes(part(memory, RecentSet::octets(some(capacity))), some(capacity)),
+        known_users(part(memory, RecentSet::octets(some(capacity))), some(capacity)),
+        targets(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret), secret_(secret) {}
 
   SourceTable sources;
+  SourceTable endpoints; // one address and port each, of trusted sources: by endpoint_key()
+  TrustTable trust;
+  RecentSet transactions; // requests lately seen, in seconds; with the notes below
+  RecentSet echoes;       // what our server sent that only its receiver can repeat: nonces, tags, branches; in seconds
+  RecentSet known_users;  // who registered with success, in minutes
+  SourceTable targets;    // users whose password was guessed wrong, by target_key(); their `users` are the guessers
+  Pulse pulse;
+
+  // Notes of a transaction. Settled: its final answer was seen; refunded: it was given back to the meter.
+  static constexpr std::uint8_t kCredentialed = 0x80, kSettled = 0x40, kRefunded = 0x20, kRepeats = 0x0f;
+  static constexpr std::uint8_t kAnswered = 0x80;    // of an echo: a call with success
+  static constexpr std::uint32_t kTransactionS = 32; // RFC 3261, section 17: 64 * T1
+  static constexpr std::uint32_t kEchoS = 4 * 3600;  // nonces live for minutes, calls for hours
+
+  // A keyed hash of a text, together with a number.
+  std::uint64_t hash(std::string_view text, std::uint64_t with = 0) const noexcept {
+    return text_hash(text, with, secret_);
+  }
+  static SourceKey target_key(std::uint64_t user) noexcept { return user >> 16 | 1; } // no first octet of ff
+  SourceKey endpoint_key(SourceKey source, std::uint16_t port) const noexcept {
+    return keyed_hash(source ^ std::uint64_t{port} << 40, secret_) >> 16 | 1; // no first octet of ff
+  }
+
+private:
+  static std::uint32_t few(std::uint32_t capacity) noexcept { return std::max(capacity / 16, 1024u); }
+  static std::uint32_t some(std::uint32_t capacity) noexcept { return std::max(capacity / 4, 1024u); }
+  static std::span<std::byte> part(std::span<std::byte>& memory, std::size_t octets) noexcept {
+    const auto first = memory.first(octets);
+    memory = memory.subspan(octets);
+    return first;
+  }
+  Secret secret_;
 };
 
 } // namespace sipward::policy

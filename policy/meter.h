@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "policy/time.h"
@@ -45,20 +46,36 @@ public:
     bool conforms; // false: one more than the rate and its burst allow; the TAT is then left where it was
   };
   // What one more request at `now` does to a meter that stands at `tat`.
-  constexpr Outcome add(Ticks tat, Ticks now) const noexcept {
+  constexpr Outcome add(Ticks tat, Ticks now) const noexcept { return add(tat, now, kWhole); }
+  // Parts of a request, in eighths: what is exempt weighs one.
+  static constexpr unsigned kWhole = 8, kExempt = 1;
+  // The same for `weight` eighths of a request.
+  constexpr Outcome add(Ticks tat, Ticks now, unsigned weight) const noexcept {
     const auto debt = static_cast<std::int32_t>(tat - now);
-    if (debt <= 0) return {now + increment_, true};
-    if (static_cast<Ticks>(debt) > tolerance_) return {tat, false};
-    return {tat + increment_, true};
+    if (debt > 0 && static_cast<Ticks>(debt) > tolerance_) return {tat, false};
+    return {(debt > 0 ? tat : now) + part(weight), true};
+  }
+  // Adds without asking, up to what the circle can hold. `conforms`: does it stand within the limit after that?
+  constexpr Outcome charge(Ticks tat, Ticks now, unsigned weight) const noexcept {
+    const auto debt = static_cast<std::int32_t>(tat - now);
+    const Ticks held = std::min((debt > 0 ? static_cast<Ticks>(debt) : 0) + part(weight), kMost);
+    return {now + held, held <= tolerance_};
+  }
+  // Takes back; never below nothing.
+  constexpr Ticks refund(Ticks tat, Ticks now, unsigned weight) const noexcept {
+    const auto debt = static_cast<std::int32_t>(tat - now), less = static_cast<std::int32_t>(part(weight));
+    return debt <= 0 ? tat : debt > less ? tat - part(weight) : now;
   }
   // Has everything that this meter held drained away?
   static constexpr bool drained(Ticks tat, Ticks now) noexcept { return static_cast<std::int32_t>(tat - now) <= 0; }
 
 private:
-  static constexpr Ticks capped(double value) noexcept {
-    constexpr auto kMax =
-        static_cast<Ticks>(std::chrono::duration_cast<std::chrono::seconds>(kHorizon).count() * kTicksPerSecond);
-    return value >= kMax ? kMax : static_cast<Ticks>(value);
+  static constexpr auto kMost =
+      static_cast<Ticks>(std::chrono::duration_cast<std::chrono::seconds>(kHorizon).count() * kTicksPerSecond);
+  static constexpr Ticks capped(double value) noexcept { return value >= kMost ? kMost : static_cast<Ticks>(value); }
+  constexpr Ticks part(unsigned weight) const noexcept {
+    const auto ticks = static_cast<std::uint64_t>(increment_) * weight / kWhole;
+    return ticks == 0 ? 1 : ticks < kMost ? static_cast<Ticks>(ticks) : kMost;
   }
   Ticks increment_ = 1;
   Ticks tolerance_ = 0;

@@ -24,4 +24,17 @@ bool Rules::is_blocked(const Address& address) const noexcept {
   return false;
 }
 
+void Rules::set(Class c, const RatePolicy& policy) noexcept {
+  const auto i = static_cast<std::size_t>(c);
+  rates_[i] = policy;
+  for (std::size_t level = 0; level < kTrustLevels; ++level)
+    meters_[i][level] =
+        Meter({policy.limit.per_second * kTrustFactors[level], policy.limit.burst * kTrustFactors[level]});
+}
+
+void Rules::set_auth_failure(const CountPolicy& policy) noexcept {
+  auth_failure = policy;
+  failures_ = Meter({policy.count / std::chrono::duration<double>(policy.within).count(), policy.count});
+}
+
 } // namespace sipward::policy

@@ -9,7 +9,9 @@
 #include "policy/address.h"
 #include "policy/block.h"
 #include "policy/meter.h"
+#include "policy/source_table.h"
 #include "policy/time.h"
+#include "policy/trust.h"
 #include "sip/marks.h"
 
 namespace sipward::policy {
@@ -38,29 +40,50 @@ struct Detect {
   RatePolicy options_flood{{10, 100}, Action::Block};
   RatePolicy request_flood{{20, 200}, Action::Block};
   RatePolicy malformed{{1, 20}, Action::Limit};
-  CountPolicy enumeration{20, std::chrono::minutes(1), Action::Block};
-  CountPolicy auth_failure{20, std::chrono::minutes(5), Action::Block};
+  CountPolicy enumeration{20, std::chrono::minutes(10), Action::Block};
+  CountPolicy auth_failure{20, std::chrono::minutes(10), Action::Block};
   friend bool operator==(const Detect&, const Detect&) = default;
 };
 
 // Everything a worker needs to judge a packet, in one immutable value. The control thread makes a new one for every
 // change and publishes it; a worker reads one snapshot per burst.
 struct Rules {
-  std::vector<std::uint16_t> ports; // SIP ports of the protected servers
-  std::vector<Address> servers;     // who is protected; sorted. None, and the side known: all inside
-  PrefixSet never_blocked;          // allow list, own addresses, gateways, resolvers, loopback, multicast
-  std::vector<Prefix> blocked;      // prefixes that stand in the kernel's sets; sorted by (length, base)
-  bool block_everything = false;    // the blocked lose every packet, not only SIP (nftables.scope: all)
-  bool drop_convicting = false;     // inline: the packet that convicts is dropped itself
-  std::uint8_t ipv6_prefix = 64;    // an IPv6 source is its prefix of this length
+  std::vector<std::uint16_t> ports;          // SIP ports of the protected servers
+  std::vector<Address> servers;              // who is protected; sorted. None, and the side known: all inside
+  PrefixSet never_blocked;                   // allow list, own addresses, gateways, resolvers, loopback, multicast
+  std::vector<Prefix> blocked;               // prefixes that stand in the kernel's sets; sorted by (length, base)
+  bool block_everything = false;             // the blocked lose every packet, not only SIP (nftables.scope: all)
+  bool drop_convicting = false;              // inline: the packet that convicts is dropped itself
+  std::uint8_t ipv6_prefix = 64;             // an IPv6 source is its prefix of this length
+  PrefixSet peers;                           // trusted from the start
+  std::uint32_t remember_s = 14 * 24 * 3600; // how long trust lasts after a success
+  // What is judged but for hard marks: everything; everything, but only the log hears of it (learning, or no answers
+  // are seen); nothing (our own server is unwell).
+  enum class Soft : std::uint8_t { Judged, Logged, Suspended } soft = Soft::Judged;
+
   MarkPolicy scanner;
-  RatePolicy register_flood;
-  Meter register_meter;
+  CountPolicy enumeration{.action = Action::Off}, auth_failure{.action = Action::Off};
   std::shared_ptr<const sip::Marks> marks;
+
+  // By class: the policy, and its meters by level of trust.
+  void set(Class c, const RatePolicy& policy) noexcept;
+  void set_auth_failure(const CountPolicy& policy) noexcept;
+  const RatePolicy& rate(Class c) const noexcept { return rates_[static_cast<std::size_t>(c)]; }
+  const Meter& meter(Class c, std::uint8_t level) const noexcept { return meters_[static_cast<std::size_t>(c)][level]; }
+  const Meter& failure_meter() const noexcept { return failures_; }
+  std::uint32_t users_s() const noexcept { // an eighth of enumeration's time
+    return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(enumeration.within).count() + 7) / 8;
+  }
 
   bool is_port(std::uint16_t port) const noexcept;
   bool is_server(const Address& address) const noexcept;
   bool is_blocked(const Address& address) const noexcept; // by a prefix
+
+private:
+  static constexpr RatePolicy kOff{{1, 1}, Action::Off};
+  std::array<RatePolicy, kClasses> rates_{kOff, kOff, kOff, kOff, kOff};
+  std::array<std::array<Meter, kTrustLevels>, kClasses> meters_;
+  Meter failures_;
 };
 
 } // namespace sipward::policy

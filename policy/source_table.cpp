@@ -43,9 +43,11 @@ constexpr auto kHorizonTicks = static_cast<std::int32_t>(kHorizonS * kTicksPerSe
 constexpr std::int32_t kHorizonMs = kHorizonS * 1000;
 static_assert(kHorizon == std::chrono::seconds(kHorizonS));
 
-void saturating_add(Atomic<std::uint32_t>& counter) noexcept {
+// What it stood at.
+std::uint32_t saturating_add(Atomic<std::uint32_t>& counter) noexcept {
   const auto value = counter.load(kRelaxed);
   if (value != std::numeric_limits<std::uint32_t>::max()) counter.store(value + 1, kRelaxed);
+  return value;
 }
 
 void begin(Source& line, const Now& now) noexcept {
@@ -56,9 +58,8 @@ void begin(Source& line, const Now& now) noexcept {
   line.busy_packets.store(0, kRelaxed);
   line.users.store(0, kRelaxed);
   line.blocked_until_s.store(0, kRelaxed);
-  line.reported_s.store(0, kRelaxed);
-  line.failures.store(0, kRelaxed);
-  line.successes.store(0, kRelaxed);
+  line.flags.store(0, kRelaxed);
+  for (auto* count : {&line.failures, &line.successes, &line.challenged, &line.credentialed}) count->store(0, kRelaxed);
 }
 
 // How much is lost with a line: nothing with a vacant one; of the forgettable ones the longest idle is worth least (one
@@ -72,7 +73,8 @@ std::uint32_t worth(const Source& line, const Now& now) noexcept {
     return kForgettable - static_cast<std::uint32_t>(std::clamp(idle_s, 0, static_cast<std::int32_t>(kHorizonS)));
   }
   std::int32_t debt = 0;
-  for (const auto& tat : line.tat) debt = std::max(debt, static_cast<std::int32_t>(tat.load(kRelaxed) - now.tick));
+  for (std::size_t which = 0; which < (line.has(Source::kProven) ? kMeters : kClasses); ++which)
+    debt = std::max(debt, static_cast<std::int32_t>(line.tat[which].load(kRelaxed) - now.tick));
   return kForgettable + static_cast<std::uint32_t>(debt) + 1;
 }
 
@@ -102,50 +104,90 @@ SourceKey prefix_key(const Prefix& prefix) noexcept {
   return base.octets[0] == 0xff ? kNobody : kNoIpv6 | first_octets(base, 7);
 }
 
-void Source::touch(const Now& now) noexcept {
+// Which eighths of the estimator's bits have had their time between two points of time: each is cleared once in
+// 8 * users_s.
+std::uint64_t outdated(std::uint32_t before_s, std::uint32_t now_s, std::uint32_t users_s) noexcept {
+  if (users_s == 0) return 0;
+  const std::uint32_t first = before_s / users_s, last = now_s / users_s;
+  if (static_cast<std::int32_t>(now_s - before_s) <= 0 || first == last) return 0;
+  if (last - first >= 8) return ~std::uint64_t{0};
+  std::uint64_t bits = 0;
+  for (std::uint32_t phase = first + 1; phase <= last; ++phase) bits |= std::uint64_t{0xff} << phase % 8 * 8;
+  return bits;
+}
+
+bool Source::touch(const Now& now, std::uint32_t users_s) noexcept {
   // A packet may carry a time slightly before the last one's when two workers share a source; that is no idle time.
-  const auto idle_s = static_cast<std::int32_t>(now.s - seen_s.load(kRelaxed));
+  const std::uint32_t before_s = seen_s.load(kRelaxed);
+  const auto idle_s = static_cast<std::int32_t>(now.s - before_s);
   const bool forgotten = idle_s > static_cast<std::int32_t>(kHorizonS);
+  if (idle_s > 0 && users.load(kRelaxed) != 0) [[unlikely]]
+    if (const std::uint64_t old = outdated(before_s, now.s, users_s)) users.fetch_and(~old, kRelaxed);
   bool all_drained = true;
-  for (auto& t : tat) {
+  for (std::size_t which = 0; which < kMeters; ++which) {
+    auto& t = tat[which];
     Ticks old = t.load(kRelaxed);
     const auto behind = static_cast<std::int32_t>(now.tick - old);
     // A class may be quiet for hours while the source is not: its meter is drawn along before the circle closes.
     if (forgotten || behind > kHorizonTicks / 2)
       t.compare_exchange_strong(old, now.tick, kRelaxed); // fails only if another worker has just metered a request
     else
-      all_drained = all_drained && behind >= 0;
+      all_drained = all_drained && (behind >= 0 || which == kFailureMeter); // that one says nothing of a rate
   }
   const std::uint32_t busy_ms = now.ms - busy_since_ms.load(kRelaxed);
+  const std::uint16_t busy = busy_packets.load(kRelaxed);
   if (all_drained) {
     busy_since_ms.store(now.ms, kRelaxed);
-    busy_packets.store(0, kRelaxed);
-  } else if (static_cast<std::int32_t>(busy_ms) > kHorizonMs) {
+    busy_packets.store(1, kRelaxed);
+  } else if (busy == std::numeric_limits<std::uint16_t>::max() || static_cast<std::int32_t>(busy_ms) > kHorizonMs) {
     // Busy for hours, for weeks: the older half of the count goes, before its clock (49 days) comes round.
     busy_since_ms.store(now.ms - busy_ms / 2, kRelaxed);
-    busy_packets.store(busy_packets.load(kRelaxed) / 2, kRelaxed);
+    busy_packets.store(static_cast<std::uint16_t>(busy / 2 + 1), kRelaxed);
+  } else {
+    busy_packets.store(static_cast<std::uint16_t>(busy + 1), kRelaxed);
   }
-  seen_s.store(now.s, kRelaxed);
+  if (idle_s > 0) seen_s.store(now.s, kRelaxed);
   // Plain increments, not atomic additions: two workers may lose a packet of the count, none of the meter.
-  saturating_add(packets);
-  saturating_add(busy_packets);
+  return saturating_add(packets) == 0;
 }
 
-bool Source::meter(Class c, const Meter& limit, const Now& now) noexcept {
-  auto& cell = tat[static_cast<std::size_t>(c)];
+bool Source::meter(std::size_t which, const Meter& limit, const Now& now, unsigned weight) noexcept {
+  auto& cell = tat[which];
   Ticks old = cell.load(kRelaxed);
   for (;;) {
-    const auto [next, conforms] = limit.add(old, now.tick);
+    const auto [next, conforms] = limit.add(old, now.tick, weight);
     if (!conforms) return false;
     if (cell.compare_exchange_weak(old, next, kRelaxed)) return true; // no request is metered twice or not at all
   }
 }
 
+bool Source::charge(std::size_t which, const Meter& limit, const Now& now, unsigned weight) noexcept {
+  auto& cell = tat[which];
+  Ticks old = cell.load(kRelaxed);
+  for (;;) {
+    const auto [next, conforms] = limit.charge(old, now.tick, weight);
+    if (cell.compare_exchange_weak(old, next, kRelaxed)) return !conforms;
+  }
+}
+
+void Source::refund(Class c, const Meter& limit, const Now& now, unsigned weight) noexcept {
+  auto& cell = tat[static_cast<std::size_t>(c)];
+  Ticks old = cell.load(kRelaxed);
+  while (!cell.compare_exchange_weak(old, limit.refund(old, now.tick, weight), kRelaxed)) continue;
+}
+
+void Source::replace(std::uint16_t mask, unsigned bits) noexcept {
+  std::uint16_t old = flags.load(kRelaxed);
+  while ((old & mask) != bits &&
+         !flags.compare_exchange_weak(old, static_cast<std::uint16_t>((old & ~mask) | bits), kRelaxed))
+    continue;
+}
+
 bool Source::claim_report(const Now& now) noexcept {
-  auto last = reported_s.load(kRelaxed);
-  const std::uint32_t mine = now.s + 1; // second 0 counts too
-  if (last != 0 && static_cast<std::int32_t>(mine - last) <= 0) return false;
-  return reported_s.compare_exchange_strong(last, mine, kRelaxed);
+  std::uint16_t old = flags.load(kRelaxed);
+  const auto mine = static_cast<std::uint16_t>(now.s % 63 + 1); // second 0 counts too
+  if ((old & kReported) == mine) return false;
+  return flags.compare_exchange_strong(old, static_cast<std::uint16_t>((old & ~kReported) | mine), kRelaxed);
 }
 
 std::uint32_t Source::users_tried() const noexcept {
@@ -156,8 +198,10 @@ std::uint32_t Source::users_tried() const noexcept {
 
 bool Source::drained(const Now& now) const noexcept {
   if (now.s - seen_s.load(kRelaxed) > kHorizonS && seen_s.load(kRelaxed) < now.s) return true;
-  for (const auto& t : tat)
-    if (!Meter::drained(t.load(kRelaxed), now.tick)) return false;
+  // Unproven failures pin no line: a forged REGISTER earns a rejection too.
+  const std::size_t meters = has(kProven) ? kMeters : kClasses;
+  for (std::size_t which = 0; which < meters; ++which)
+    if (!Meter::drained(tat[which].load(kRelaxed), now.tick)) return false;
   return true;
 }
 

@@ -53,6 +53,7 @@ struct Now {
 // The classes of traffic that are metered apart.
 enum class Class : std::uint8_t { Register, Invite, Options, Request, Malformed };
 inline constexpr std::size_t kClasses = 5;
+inline constexpr std::size_t kFailureMeter = kClasses, kMeters = kClasses + 1; // failures drain like a meter too
 
 // What tells sources apart: an IPv4 address, or the first `ipv6_prefix` (at most 64) bits of an IPv6 address. Prefixes
 // of either family have keys of their own, so that their meters may live in the same table. Multicast is nobody's
@@ -69,27 +70,70 @@ SourceKey prefix_key(const Prefix& prefix) noexcept;
 
 struct alignas(64) Source {
   Atomic<SourceKey> key;
-  Atomic<std::uint64_t> users;               // linear counting of the users tried: one bit of 64 per hash
-  std::array<Atomic<Ticks>, kClasses> tat;   // theoretical arrival times, see Meter
-  Atomic<std::uint32_t> seen_s;              // last packet
-  Atomic<std::uint32_t> packets;             // since the line was made
-  Atomic<std::uint32_t> busy_since_ms;       // when the meters last left empty, or later: see touch()
-  Atomic<std::uint32_t> busy_packets;        // packets since then
-  Atomic<std::uint32_t> blocked_until_s;     // 0: not blocked. Written by SourceTable::block() only
-  Atomic<std::uint32_t> reported_s;          // the last offence that went to the control thread; 0: none
-  Atomic<std::uint16_t> failures, successes; // answers seen to its REGISTERs, saturating
+  Atomic<std::uint64_t> users;            // linear counting of the users tried in vain: one bit of 64 per hash
+  std::array<Atomic<Ticks>, kMeters> tat; // theoretical arrival times, see Meter
+  Atomic<std::uint32_t> seen_s;           // last packet
+  Atomic<std::uint32_t> blocked_until_s;  // 0: not blocked. Written by SourceTable::block() only
+  Atomic<std::uint32_t> packets;          // since the line was made
+  Atomic<std::uint32_t> busy_since_ms;    // when the meters last left empty, or later: see touch()
+  Atomic<std::uint16_t> busy_packets;     // packets since then
+  Atomic<std::uint16_t> flags;            // below
+  // Of its tries, saturating: rejected, answered with success, challenged, and sent with credentials.
+  Atomic<std::uint8_t> failures, successes, challenged, credentialed;
 
-  // Worker thread. Notes one more packet, and forgets meters that lie further back than their clock reaches.
-  void touch(const Now& now) noexcept;
-  // Worker thread. One more request of a class: does it keep within the rate?
-  bool meter(Class c, const Meter& limit, const Now& now) noexcept;
+  static constexpr std::uint16_t kReported = 0x003f; // the second of the last report, modulo 63, and 1; 0: none yet
+  static constexpr std::uint16_t kProven = 0x0040;   // has echoed what only a receiver of our answers can know
+  static constexpr std::uint16_t kFlooding = 0x0080; // was convicted of a flood, and its meter is still full
+  static constexpr std::uint16_t kLimited = 0x0100;  // the control thread was told to limit it
+  static constexpr std::uint16_t kWatched = 0x0200;  // something stands in the endpoints' table
+  static constexpr std::uint16_t kSoft = 0x0c00;     // soft marks: the most of one message, up to 3
+  static constexpr std::uint16_t kLevel = 0x7000;    // of trust (trust.h)
+  static constexpr unsigned kSoftShift = 10, kLevelShift = 12;
+
+  // Worker thread. Notes one more packet, forgets meters that lie further back than their clock reaches, and of the
+  // users tried an eighth for every `users_s` seconds gone by. True: it is the first packet of this line.
+  bool touch(const Now& now, std::uint32_t users_s = 0) noexcept; // 0: none
+  // Worker thread. One more request of a class, or `weight` eighths of one: does it keep within the rate?
+  bool meter(std::size_t which, const Meter& limit, const Now& now, unsigned weight = Meter::kWhole) noexcept;
+  bool meter(Class c, const Meter& limit, const Now& now, unsigned weight = Meter::kWhole) noexcept {
+    return meter(static_cast<std::size_t>(c), limit, now, weight);
+  }
+  // Worker thread. Adds to a meter whatever its limit says: does it stand above it now?
+  bool charge(std::size_t which, const Meter& limit, const Now& now, unsigned weight) noexcept;
+  // Worker thread. Takes back what has been added.
+  void refund(Class c, const Meter& limit, const Now& now, unsigned weight) noexcept;
   // Worker thread. True for one caller a second: the one that reports this source's offence.
   bool claim_report(const Now& now) noexcept;
 
   void try_user(std::uint64_t hash) noexcept {
     users.fetch_or(std::uint64_t{1} << (hash >> 58), std::memory_order_relaxed);
   }
-  std::uint32_t users_tried() const noexcept; // an estimate; saturates at 266
+  void clear_user(std::uint64_t hash) noexcept {
+    users.fetch_and(~(std::uint64_t{1} << (hash >> 58)), std::memory_order_relaxed);
+  }
+  std::uint32_t users_tried() const noexcept;                 // an estimate; saturates at 266
+  static void count(Atomic<std::uint8_t>& counter) noexcept { // two workers may lose one
+    const auto value = counter.load(std::memory_order_relaxed);
+    if (value != 255) counter.store(static_cast<std::uint8_t>(value + 1), std::memory_order_relaxed);
+  }
+
+  bool has(std::uint16_t flag) const noexcept { return (flags.load(std::memory_order_relaxed) & flag) != 0; }
+  void set(std::uint16_t flag) noexcept {
+    if (!has(flag)) flags.fetch_or(flag, std::memory_order_relaxed);
+  }
+  void clear(std::uint16_t flag) noexcept {
+    if (has(flag)) flags.fetch_and(static_cast<std::uint16_t>(~flag), std::memory_order_relaxed);
+  }
+  std::uint8_t level() const noexcept {
+    return static_cast<std::uint8_t>((flags.load(std::memory_order_relaxed) & kLevel) >> kLevelShift);
+  }
+  void set_level(std::uint8_t level) noexcept { replace(kLevel, static_cast<unsigned>(level) << kLevelShift); }
+  std::uint8_t soft() const noexcept {
+    return static_cast<std::uint8_t>((flags.load(std::memory_order_relaxed) & kSoft) >> kSoftShift);
+  }
+  void set_soft(unsigned soft) noexcept { replace(kSoft, (soft < 3 ? soft : 3) << kSoftShift); }
+  void replace(std::uint16_t mask, unsigned bits) noexcept;
+
   bool blocked(const Now& now) const noexcept { return blocked_until_s.load(std::memory_order_relaxed) > now.s; }
   bool pinned(const Now& now) const noexcept { return blocked(now); } // its line is not for others
   bool drained(const Now& now) const noexcept;

@@ -75,8 +75,7 @@ inline std::unique_ptr<policy::Rules> rules() {
   auto made = std::make_unique<policy::Rules>();
   made->ports = {5060};
   made->servers = {policy::Address::v4(192, 0, 2, 10)};
-  made->register_flood.limit = {10, 75};
-  made->register_meter = policy::Meter(made->register_flood.limit);
+  made->set(policy::Class::Register, {{10, 75}, policy::Action::Block});
   made->marks = std::make_shared<const sip::Marks>();
   return made;
 }

@@ -39,8 +39,7 @@ struct Story {
     rules.marks = std::make_shared<const sip::Marks>();
   }
   void limit(double per_second, std::uint32_t burst, Action action = Action::Block) {
-    rules.register_flood = {{per_second, burst}, action};
-    rules.register_meter = Meter(rules.register_flood.limit);
+    rules.set(Class::Register, {{per_second, burst}, action});
   }
 
   // One datagram from a stranger to the server.

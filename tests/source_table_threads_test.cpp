@@ -88,7 +88,7 @@ TEST_CASE("however fast lines change hands, none carries a stale field") {
         while (lines[i] == nullptr) lines[i] = table->find_or_insert(nth(i), now); // a claimer may be put to sleep
         Source& source = *lines[i];
         stale += source.users != 0 || source.failures != 0 || source.successes != 0 || source.packets != 0 ||
-                 source.reported_s != 0 || source.busy_packets != 0 || source.blocked_until_s != 0;
+                 source.flags != 0 || source.busy_packets != 0 || source.blocked_until_s != 0;
         stale += !source.drained(now);
         source.touch(now);
         source.meter(Class::Register, limit, now); // in use: nobody takes it in this round

@@ -51,6 +51,9 @@ public:
   T fetch_or(T by, std::memory_order = std::memory_order_seq_cst) noexcept {
     return change([by](T old) { return static_cast<T>(old | by); });
   }
+  T fetch_and(T by, std::memory_order = std::memory_order_seq_cst) noexcept {
+    return change([by](T old) { return static_cast<T>(old & by); });
+  }
   T fetch_xor(T by, std::memory_order = std::memory_order_seq_cst) noexcept {
     return change([by](T old) { return static_cast<T>(old ^ by); });
   }

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Private to this layer.
+#pragma once
+
+#include "policy/judge.h"
+#include "sip/first_look.h"
+#include "sip/parser.h"
+
+// One case before the judge: the steps that decide() is made of. What is asked goes in (judge.cpp), what is answered
+// comes out (answers.cpp); both convict in the same way (sentence.cpp).
+namespace sipward::policy {
+
+class Judging {
+public:
+  Judging(const Rules& rules, Ledger& ledger, const Case& c, Source* source, const Now& now, Offence& offence) noexcept
+      : rules_(rules), ledger_(ledger), case_(c), payload_(c.datagram.payload), source_(source), now_(now),
+        offence_(offence) {}
+
+  // In, in the order of decide().
+  Verdict read(sip::AgentCache& names) noexcept;
+
+  // Out.
+  Verdict observe() noexcept;
+
+private:
+  // What is known of a request beside its own octets.
+  struct Standing {
+    bool retransmission = false;
+    bool in_dialogue = false; // its To-tag is ours
+    bool known_user = false;
+    bool exempt() const noexcept { return retransmission || in_dialogue || known_user; }
+  };
+
+  Verdict judge_request(const sip::Message& message, sip::Method method, bool over) noexcept;
+  Verdict judge_response(const sip::Message& message) noexcept;
+  Verdict judge_malformed(const sip::Message& message) noexcept;
+  Standing standing_of(const sip::Message& message) noexcept;
+  bool conforms_exempt() noexcept;
+
+  void observe_request(const sip::Message& message) noexcept;
+  void note_echoes(const sip::Message& message) noexcept;
+  Verdict success(const sip::Message& message, std::uint8_t& transaction) noexcept;
+  Verdict challenge(const sip::Message& message, std::uint8_t transaction) noexcept;
+  Verdict failure(const sip::Message& message) noexcept;
+  Verdict tried_in_vain(const sip::Message& message) noexcept;
+  bool enumerates() const noexcept;
+  bool is_crowd(std::uint64_t user) noexcept;
+  void grant_trust(std::uint64_t user_hash, bool registered) noexcept;
+  void settle_meter(Class c, std::uint8_t& transaction) noexcept;
+
+  // A rule was broken: the verdict depends on who it was and on what the operator asked for.
+  Verdict convict(Why why, Action action, const sip::Mark* mark = nullptr) noexcept;
+  Verdict exceed(Class c) noexcept; // a rate
+  bool soft_verdict(Action& action) const noexcept;
+  void fill(Why why, const sip::Mark* mark) noexcept;
+  Verdict notify(Notice notice, std::string_view user) noexcept;
+
+  bool outbound() const noexcept { return case_.way == Way::Out; }
+  const Address& stranger() const noexcept { return outbound() ? case_.datagram.destination : case_.datagram.source; }
+  std::uint16_t port() const noexcept {
+    return outbound() ? case_.datagram.destination_port : case_.datagram.source_port;
+  }
+  std::uint8_t level() const noexcept { return source_ != nullptr ? source_->level() : std::uint8_t{0}; }
+  std::string_view text(sip::Span part) const noexcept { return part.in(payload_); }
+  std::uint64_t user_hash(const sip::Message& message) const noexcept { return ledger_.hash(text(message.to_user)); }
+  std::uint64_t echo_hash(std::string_view what) const noexcept { return ledger_.hash(what, case_.place.key); }
+  std::uint64_t transaction_hash(const sip::Message& message, sip::Method method) const noexcept;
+  SourceKey endpoint_key() const noexcept { return ledger_.endpoint_key(case_.place.key, port()); }
+  bool known_port() const noexcept; // somebody registered from there, or called
+  std::uint32_t minute() const noexcept { return now_.s / 60; }
+
+  const Rules& rules_;
+  Ledger& ledger_;
+  const Case& case_;
+  const std::string_view payload_;
+  Source* const source_; // nullptr: the table had no line for the stranger
+  const Now& now_;
+  Offence& offence_;
+};
+
+// The class that a method is metered in.
+constexpr Class class_of(sip::Method method) noexcept {
+  switch (method) {
+  case sip::Method::Register: return Class::Register;
+  case sip::Method::Invite: return Class::Invite;
+  case sip::Method::Options: return Class::Options;
+  default: return Class::Request;
+  }
+}
+
+} // namespace sipward::policy

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "policy/atomic.h"
+
+// A fixed-size memory of hashes: when each was met last, and a note of eight bits. Lossy by design: a full bucket of
+// eight (one cache line) forgets its oldest, and of two workers who write one place at once the later stays. Whoever
+// asks must be content with "not that I know of". No locks, no allocation, any number of threads.
+//
+//   a place   | tag, 36 bits | when, 20 bits | note, 8 bits |     0: empty
+//
+// `when` counts in the caller's unit, modulo 2^20: seconds come round after 12 days, minutes after two years.
+namespace sipward::policy {
+
+class RecentSet {
+public:
+  // Octets of memory for so many hashes, a multiple of 64. The number is rounded up to a power of two.
+  static std::size_t octets(std::uint32_t entries) noexcept { return places_for(entries) * sizeof(std::uint64_t); }
+
+  // `memory`: at least octets(entries), aligned to 64, kept by the caller for as long as this lives.
+  RecentSet(std::span<std::byte> memory, std::uint32_t entries) noexcept
+      : places_(reinterpret_cast<Atomic<std::uint64_t>*>(memory.data())), mask_(places_for(entries) / kWays - 1) {
+    std::uninitialized_value_construct_n(places_, places_for(entries));
+  }
+  RecentSet(const RecentSet&) = delete;
+  RecentSet& operator=(const RecentSet&) = delete;
+
+  // Any thread. The note of a hash that was put at most `lifetime` before `when`.
+  std::optional<std::uint8_t> find(std::uint64_t hash, std::uint32_t when, std::uint32_t lifetime) const noexcept {
+    const Atomic<std::uint64_t>* const bucket = bucket_of(hash);
+    for (std::size_t i = 0; i < kWays; ++i) {
+      const std::uint64_t place = bucket[i].load(std::memory_order_relaxed);
+      if (place >> kTagShift == hash >> kTagShift && place != 0 && age(place, when) <= lifetime)
+        return static_cast<std::uint8_t>(place);
+    }
+    return std::nullopt;
+  }
+
+  // Any thread. Puts a hash, or changes what stands there for it.
+  void put(std::uint64_t hash, std::uint32_t when, std::uint8_t note) noexcept {
+    Atomic<std::uint64_t>* const bucket = bucket_of(hash);
+    std::size_t oldest = 0;
+    std::uint32_t most = 0;
+    for (std::size_t i = 0; i < kWays; ++i) {
+      const std::uint64_t place = bucket[i].load(std::memory_order_relaxed);
+      if (place != 0 && place >> kTagShift == hash >> kTagShift) {
+        oldest = i;
+        break;
+      }
+      const std::uint32_t worth = place == 0 ? kNever : age(place, when);
+      if (worth >= most) most = worth, oldest = i;
+    }
+    bucket[oldest].store(hash >> kTagShift << kTagShift | std::uint64_t{when & kWhenMask} << kNoteBits | note,
+                         std::memory_order_relaxed);
+  }
+
+private:
+  static constexpr std::size_t kWays = 8;
+  static constexpr unsigned kNoteBits = 8, kTagShift = 28;
+  static constexpr std::uint32_t kWhenMask = 0xf'ffff, kNever = kWhenMask + 1;
+  static std::size_t places_for(std::uint32_t entries) noexcept {
+    return std::bit_ceil(std::size_t{entries < kWays ? std::uint32_t{kWays} : entries});
+  }
+  static std::uint32_t age(std::uint64_t place, std::uint32_t when) noexcept {
+    return (when - static_cast<std::uint32_t>(place >> kNoteBits)) & kWhenMask;
+  }
+  Atomic<std::uint64_t>* bucket_of(std::uint64_t hash) const noexcept { return &places_[(hash & mask_) * kWays]; }
+
+  Atomic<std::uint64_t>* places_;
+  std::uint64_t mask_; // of buckets: the tag's bits are others
+};
+
+} // namespace sipward::policy
