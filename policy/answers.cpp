@@ -10,9 +10,10 @@
 namespace sipward::policy {
 namespace {
 
-constexpr std::uint32_t kHandshakeMs = 1000; // longer than the slowest honest phone takes to answer a challenge
-constexpr std::uint8_t kBurntAfter = 20;     // rejections before a success: the guesser has found one
-constexpr unsigned kSourcesOnOneUser = 25;   // within kTargetS: somebody has hired a crowd
+constexpr std::uint32_t kHandshakeS = 1;    // and a fraction: longer than an honest phone takes to answer a challenge
+constexpr std::uint32_t kChallengedS = 600; // a first challenge is remembered for so long
+constexpr std::uint8_t kBurntAfter = 20;    // rejections before a success: the guesser has found one
+constexpr unsigned kSourcesOnOneUser = 25;  // within kTargetS: somebody has hired a crowd
 constexpr std::uint32_t kTargetS = 24 * 3600;
 
 bool contains_stale(std::string_view challenge) noexcept {
@@ -162,6 +163,8 @@ bool Judging::is_crowd(std::uint64_t user) noexcept {
 Verdict Judging::tried_in_vain(const sip::Message& message) noexcept {
   const std::uint64_t user = user_hash(message);
   if (ledger_.known_users.find(user, minute(), rules_.remember_s / 60)) return {Why::Answer};
+  const std::uint64_t first = first_challenge();
+  if (!ledger_.echoes.find(first, now_.s, kChallengedS)) ledger_.echoes.put(first, now_.s, 0);
   Source::count(source_->challenged);
   source_->try_user(user);
   return enumerates() ? convict(Why::Enumeration, rules_.enumeration.action) : Verdict{Why::Answer};
@@ -174,8 +177,9 @@ bool Judging::enumerates() const noexcept {
   const unsigned challenged = source_->challenged.load(std::memory_order_relaxed);
   if (source_->credentialed.load(std::memory_order_relaxed) * 2 > challenged)
     return source_->failures.load(std::memory_order_relaxed) >= rules_.enumeration.count / 2;
-  const bool at_once = source_->busy_packets.load(std::memory_order_relaxed) >= rules_.enumeration.count;
-  return !at_once || now_.ms - source_->busy_since_ms.load(std::memory_order_relaxed) >= kHandshakeMs;
+  return !ledger_.echoes.find(first_challenge(), now_.s, kHandshakeS);
 }
+
+std::uint64_t Judging::first_challenge() const noexcept { return ~echo_hash({}); }
 
 } // namespace sipward::policy

@@ -8,7 +8,9 @@ namespace {
 
 constexpr std::size_t kSoftMarksTogether = 3; // in one message they are as good as a hard one
 constexpr unsigned kMostRepeats = 11;         // of one request: RFC 3261's timers E and A come to no more
-constexpr std::uint8_t kPeerLevel = 3;        // a carrier: as a large office
+constexpr std::uint32_t kProbes = 4;          // the first packets of a source, in which they are looked for
+constexpr sip::Mark kEmptyProbes{"empty_probes", sip::Weight::Hard};
+constexpr std::uint8_t kPeerLevel = 3; // a carrier: as a large office
 
 // What a datagram is taken for. One that did not reach us whole is judged by what there is of it: its shape is not its
 // sender's doing.
@@ -182,8 +184,9 @@ Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
     Source::count(source_->credentialed);
     source_->clear_user(user);
   }
-  standing.known_user = message.method == sip::Method::Register &&
-                        ledger_.known_users.find(user, minute(), rules_.remember_s / 60).has_value();
+  const bool known = ledger_.known_users.find(user, minute(), rules_.remember_s / 60).has_value();
+  if (!credentialed && !seen && !known && source_->level() == 0 && !standing.in_dialogue) source_->try_user(user);
+  standing.known_user = message.method == sip::Method::Register && known;
   return standing;
 }
 
@@ -203,9 +206,23 @@ Verdict Judging::judge_response(const sip::Message& message) noexcept {
   return {source_->meter(Class::Request, meter, now_) ? Why::Response : Why::Excess};
 }
 
+// A port scanner asks "is it open?" with empty datagrams, each from a port of its own, before it says a word of SIP. A
+// phone that keeps its binding open with them does so from one port.
+bool Judging::is_probe() noexcept {
+  if (source_->level() > 0 || source_->packets.load(std::memory_order_relaxed) > kProbes) return false;
+  const std::uint64_t hash = ledger_.hash({}, case_.place.key);
+  const auto before = ledger_.transactions.find(hash, now_.s, Ledger::kTransactionS);
+  const auto low_octet = static_cast<std::uint8_t>(port());
+  ledger_.transactions.put(hash, now_.s, low_octet);
+  return before && *before != low_octet;
+}
+
 Verdict Judging::judge_malformed(const sip::Message& message) noexcept {
   const RatePolicy& policy = rules_.rate(Class::Malformed);
-  if (source_ == nullptr || policy.action == Action::Off) return {Why::Malformed};
+  if (source_ == nullptr) return {Why::Malformed};
+  if (message.malformation == sip::Malformation::Empty && rules_.scanner.action != Action::Off && is_probe())
+    return convict(Why::Scanner, rules_.scanner.action, &kEmptyProbes);
+  if (policy.action == Action::Off) return {Why::Malformed};
   if (source_->meter(Class::Malformed, rules_.meter(Class::Malformed, source_->level()), now_)) return {Why::Malformed};
   // A phone behind a router that mangles is a customer: who sends a REGISTER that can be read is never blocked for it.
   const bool readable = message.method == sip::Method::Register && message.from_user.present();

@@ -34,6 +34,7 @@ private:
   Verdict judge_request(const sip::Message& message, sip::Method method, bool over) noexcept;
   Verdict judge_response(const sip::Message& message) noexcept;
   Verdict judge_malformed(const sip::Message& message) noexcept;
+  bool is_probe() noexcept;
   Standing standing_of(const sip::Message& message) noexcept;
   bool conforms_exempt() noexcept;
 
@@ -45,6 +46,7 @@ private:
   Verdict tried_in_vain(const sip::Message& message) noexcept;
   bool enumerates() const noexcept;
   bool is_crowd(std::uint64_t user) noexcept;
+  std::uint64_t first_challenge() const noexcept; // where it stands among the echoes
   void grant_trust(std::uint64_t user_hash, bool registered) noexcept;
   void settle_meter(Class c, std::uint8_t& transaction) noexcept;
 

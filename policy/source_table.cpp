@@ -186,7 +186,8 @@ void Source::replace(std::uint16_t mask, unsigned bits) noexcept {
 bool Source::claim_report(const Now& now) noexcept {
   std::uint16_t old = flags.load(kRelaxed);
   const auto mine = static_cast<std::uint16_t>(now.s % 63 + 1); // second 0 counts too
-  if ((old & kReported) == mine) return false;
+  const auto last = static_cast<std::uint16_t>(old & kReported);
+  if (last == mine || last == mine % 63 + 1) return false; // in this second, or by a worker a moment ahead in the next
   return flags.compare_exchange_strong(old, static_cast<std::uint16_t>((old & ~kReported) | mine), kRelaxed);
 }
 
