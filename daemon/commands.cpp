@@ -226,6 +226,8 @@ void add_replay(CLI::App& app, Words& words) {
   replay_command->add_option("CAPTURE", words.replay_options.captures, "pcap or pcapng files")->required();
   replay_command->add_option("--config", words.replay_settings,
                              "judge by this settings file (default: the built-in settings)");
+  replay_command->add_option("--shadow", words.replay_options.shadow_file,
+                             "further settings: tell what they would do otherwise");
   replay_command
       ->add_option("--server", words.replay_servers, "an address of the protected servers; may be given again")
       ->allow_extra_args(false);
@@ -246,6 +248,14 @@ void add_replay(CLI::App& app, Words& words) {
         return;
       }
       words.replay_options.settings = std::move(*settings);
+    }
+    if (const auto& file = words.replay_options.shadow_file; !file.empty()) {
+      auto settings = config::load(file);
+      if (!settings) {
+        words.code = refuse(to_string(settings.error()));
+        return;
+      }
+      words.replay_options.shadow = std::move(*settings);
     }
     const auto done = replay(words.replay_options, std::cout);
     words.code = done ? kDone : refuse(done.error());

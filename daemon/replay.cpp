@@ -275,14 +275,23 @@ std::expected<ReplayReport, std::string> judge_captures(const ReplayOptions& opt
     servers = std::move(found->servers);
     assumed = found->evidence;
   }
+  std::optional<Replay> shadow;
+  if (options.shadow) shadow.emplace(*options.shadow, servers);
   Replay replay(settings, std::move(servers));
-  const auto read =
-      read_all(options.captures, progress, done, [&](Link link, const Packet& packet) { replay.judge(link, packet); });
+  const auto read = read_all(options.captures, progress, done, [&](Link link, const Packet& packet) {
+    replay.judge(link, packet);
+    if (shadow) shadow->judge(link, packet);
+  });
   if (!read) return std::unexpected(read.error());
   replay.finish();
   ReplayReport report = std::move(replay.report());
   report.captures = options.captures;
   report.assumed = assumed;
+  if (shadow) {
+    shadow->finish();
+    report.shadow = std::make_shared<const ReplayReport>(std::move(shadow->report()));
+    report.shadow_file = options.shadow_file;
+  }
   return report;
 }
 

@@ -18,6 +18,9 @@ namespace sipward::daemon {
 struct ReplayOptions {
   std::vector<std::filesystem::path> captures; // read in this order, as one stream
   std::optional<config::Settings> settings;    // the built-in ones if absent; block.dry_run is of no effect here
+  // Further settings that the same packets are judged by, in a world of their own: what would they do otherwise?
+  std::optional<config::Settings> shadow;
+  std::string shadow_file;              // as it is to be named
   std::vector<policy::Address> servers; // who is protected; empty: as the settings say, or else as the captures show
   std::string sort = "requests";        // or flows, octets, packets, duration
   bool json = false;

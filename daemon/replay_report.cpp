@@ -6,6 +6,7 @@
 
 #include "daemon/block_json.h"
 #include "daemon/block_log.h"
+#include "daemon/shadow.h"
 #include "daemon/text.h"
 
 namespace sipward::daemon {
@@ -138,18 +139,19 @@ void write_json(const ReplayReport& report, SortKey sort, std::ostream& out) {
   Json verdicts = Json::object();
   for (std::size_t i = 0; i < policy::kWhys; ++i)
     verdicts[std::string(to_string(static_cast<policy::Why>(i)))] = report.counters.verdicts[i];
-  const Json object = {{"captures", std::move(captures)},
-                       {"packets", report.counters.received},
-                       {"servers", std::move(servers)},
-                       {"sip",
-                        {{"requests", report.sip.requests},
-                         {"responses", report.sip.responses},
-                         {"malformed", report.sip.malformed},
-                         {"keepalives", report.sip.keepalives}}},
-                       {"sources", std::move(sources)},
-                       {"verdicts", std::move(verdicts)},
-                       {"blocks", std::move(blocks)},
-                       {"alerts", Json::array()}};
+  Json object = {{"captures", std::move(captures)},
+                 {"packets", report.counters.received},
+                 {"servers", std::move(servers)},
+                 {"sip",
+                  {{"requests", report.sip.requests},
+                   {"responses", report.sip.responses},
+                   {"malformed", report.sip.malformed},
+                   {"keepalives", report.sip.keepalives}}},
+                 {"sources", std::move(sources)},
+                 {"verdicts", std::move(verdicts)},
+                 {"blocks", std::move(blocks)},
+                 {"alerts", Json::array()}};
+  if (report.shadow) object["shadow"] = shadow_json(compare(report, *report.shadow));
   out << object.dump(2) << "\n";
 }
 
@@ -157,6 +159,7 @@ void write_text(const ReplayReport& report, SortKey sort, std::ostream& out) {
   write_totals(report, out);
   write_talkers(report, sort, out);
   write_blocks(report, out);
+  if (report.shadow) write_shadow(compare(report, *report.shadow), report.shadow_file, out);
 }
 
 } // namespace sipward::daemon

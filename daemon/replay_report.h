@@ -5,6 +5,7 @@
 #include <expected>
 #include <filesystem>
 #include <iosfwd>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,8 @@ struct ReplayReport {
   std::optional<policy::Time> first, last; // of all packets
   std::uint64_t backwards = 0;             // stamps earlier than the one before
   policy::Duration farthest_backwards{0};
+  std::shared_ptr<const ReplayReport> shadow; // what the other settings would have done, if there are any
+  std::string shadow_file;
 };
 
 // Reads and judges the captures. The error is a sentence that names the file.
