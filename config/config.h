@@ -38,7 +38,7 @@ struct Settings {
     std::string inside;               // inline mode only
     friend bool operator==(const Ports&, const Ports&) = default;
   } ports;
-  std::vector<unsigned> cores; // CPUs for the workers; empty: wherever the scheduler puts them
+  std::vector<unsigned> cores; // CPUs, a worker for each; empty: few workers, wherever the scheduler puts them
   struct Memory {
     Hugepages hugepages = Hugepages::Auto;
     std::uint64_t size_bytes = std::uint64_t{256} << 20;

@@ -116,6 +116,7 @@ std::expected<void, std::string> Control::open() {
                                                [](std::string_view line) { spdlog::info("dpdk: {}", line); });
   if (!dataplane) return std::unexpected(dataplane.error());
   dataplane_ = std::move(*dataplane);
+  for (const auto& note : dataplane_->notes()) spdlog::warn("{}", note);
   if (nobody_protected && !inline_mode())
     spdlog::warn("sip.servers is empty and the interface has no address yet: nobody is protected until it has one");
 

@@ -61,7 +61,12 @@ public:
 private:
   Result status(const Json&) {
     auto& dataplane = *control_.dataplane_;
-    const auto counters = dataplane.counters();
+    dataplane::Counters counters;
+    Json workers = Json::array();
+    for (const auto& each : dataplane.counters_by_worker()) {
+      workers.push_back({{"received", each.received}, {"passed", each.passed}, {"dropped", each.dropped}});
+      counters = counters + each;
+    }
     const auto lost = dataplane.lost();
     const auto occupancy = dataplane.ledger().sources.occupancy();
     const auto& settings = control_.settings_;
@@ -73,30 +78,32 @@ private:
     Json verdicts = Json::object();
     for (std::size_t i = 0; i < policy::kWhys; ++i)
       verdicts[std::string(to_string(static_cast<policy::Why>(i)))] = counters.verdicts[i];
-    return Json{
-        {"version", kVersion},
-        {"mode", control_.inline_mode() ? "inline" : "monitor"},
-        {"dry_run", settings.block.dry_run},
-        {"outside", settings.ports.outside},
-        {"inside", settings.ports.inside},
-        {"uptime_s", std::chrono::floor<std::chrono::seconds>(monotonic_now() - control_.started_).count()},
-        {"received", counters.received},
-        {"passed", counters.passed},
-        {"dropped", counters.dropped},
-        {"verdicts", std::move(verdicts)},
-        {"octets", counters.octets},
-        {"truncated", counters.truncated},
-        {"offences", counters.offences},
-        {"lost", {{"rx", lost.rx}, {"offences", lost.offences}}},
-        {"sources", occupancy.used},
-        {"source_table",
-         {{"capacity", dataplane.ledger().sources.capacity()}, {"evicted", occupancy.evicted}, {"pinned", occupancy.pinned}}},
-        {"blocks", control_.blocks_.size()},
-        {"immune", std::move(immune)},
-        {"displaced", control_.blocks_.displaced()},
-        {"prefixes_withheld", control_.blocks_.withheld()},
-        {"nft", {{"in_sync", control_.in_sync_ && there}, {"table", there}}},
-        {"hugepages", dataplane.on_hugepages()}};
+    return Json{{"version", kVersion},
+                {"mode", control_.inline_mode() ? "inline" : "monitor"},
+                {"dry_run", settings.block.dry_run},
+                {"outside", settings.ports.outside},
+                {"inside", settings.ports.inside},
+                {"uptime_s", std::chrono::floor<std::chrono::seconds>(monotonic_now() - control_.started_).count()},
+                {"received", counters.received},
+                {"passed", counters.passed},
+                {"dropped", counters.dropped},
+                {"verdicts", std::move(verdicts)},
+                {"octets", counters.octets},
+                {"truncated", counters.truncated},
+                {"offences", counters.offences},
+                {"lost", {{"rx", lost.rx}, {"offences", lost.offences}}},
+                {"workers", std::move(workers)},
+                {"sources", occupancy.used},
+                {"source_table",
+                 {{"capacity", dataplane.ledger().sources.capacity()},
+                  {"evicted", occupancy.evicted},
+                  {"pinned", occupancy.pinned}}},
+                {"blocks", control_.blocks_.size()},
+                {"immune", std::move(immune)},
+                {"displaced", control_.blocks_.displaced()},
+                {"prefixes_withheld", control_.blocks_.withheld()},
+                {"nft", {{"in_sync", control_.in_sync_ && there}, {"table", there}}},
+                {"hugepages", dataplane.on_hugepages()}};
   }
 
   Result blocks(const Json&) {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 
 #include "dataplane/worker.h"
 
@@ -23,7 +24,15 @@ struct Dataplane::State {
   int offence_event = -1;
   std::vector<std::unique_ptr<Port>> ports; // outside ports first, then the inside one
   bool forwards = false;                    // inline
+  Stations stations;
   std::vector<std::unique_ptr<Worker>> workers;
+  std::vector<std::string> notes;
+
+  using Ready = std::expected<void, std::string>;
+  Ready open_ports(const Options& options);
+  Ready make_ledger(const Options& options);
+  Ready start_ports(const Options& options, const Shares& shares);
+  void hire(const Options& options, const Shares& shares, std::unique_ptr<const policy::Rules> by);
 
   ~State() {
     workers.clear();
@@ -45,29 +54,71 @@ Options options(const config::Settings& settings) {
 
 bool is_interface(const std::string& port) { return kind_of(port) == PortKind::Interface; }
 
-namespace {
-
-// What each worker serves. Monitor: a port of its own. Inline: the ways between all of them, so that each transmit
-// queue has one user.
-std::vector<std::vector<Path>> paths_of(const std::vector<std::unique_ptr<Port>>& ports, bool forwards) {
-  std::vector<std::vector<Path>> workers;
-  if (!forwards) {
-    for (const auto& port : ports) workers.push_back({{port.get(), {}, policy::Side::Unknown}});
-    return workers;
-  }
-  Port* inside = ports.back().get();
-  std::vector<Path> paths;
-  std::vector<Port*> outside;
-  for (std::size_t i = 0; i + 1 < ports.size(); ++i) {
-    paths.push_back({ports[i].get(), {inside}, policy::Side::Outside});
-    outside.push_back(ports[i].get());
-  }
-  paths.push_back({inside, outside, policy::Side::Inside});
-  workers.push_back(std::move(paths));
-  return workers;
+Dataplane::State::Ready Dataplane::State::open_ports(const Options& options) {
+  forwards = !options.inside.empty();
+  const auto open = [&](const char* key, const std::string& name) -> Ready {
+    const Port* model = ports.empty() ? nullptr : ports.front().get();
+    auto port = Port::open(key, name, static_cast<unsigned>(ports.size()), options, model, *environment);
+    if (!port) return std::unexpected(port.error());
+    ports.push_back(std::move(*port));
+    return {};
+  };
+  for (const auto& name : options.outside)
+    if (auto opened = open("ports.outside", name); !opened) return opened;
+  return forwards ? open("ports.inside", options.inside) : Ready{};
 }
 
-} // namespace
+// One table for all workers. In the memory of the first port's NUMA node, if there is enough.
+Dataplane::State::Ready Dataplane::State::make_ledger(const Options& options) {
+  const std::size_t octets = policy::Ledger::octets(options.source_capacity);
+  for (const int node : {ports.front()->node(), SOCKET_ID_ANY})
+    if (!ledger_memory) ledger_memory.reset(static_cast<std::byte*>(rte_zmalloc_socket("sources", octets, 64, node)));
+  if (!ledger_memory)
+    return std::unexpected("sources.capacity " + std::to_string(options.source_capacity) + " needs " +
+                           std::to_string(octets >> 20) + " MiB, and memory.size is " +
+                           std::to_string(options.memory_bytes >> 20) + " MiB: raise it");
+  policy::Secret secret{};
+  if (getrandom(&secret, sizeof secret, 0) != sizeof secret) return std::unexpected("the kernel has no random numbers");
+  ledger = std::make_unique<policy::Ledger>(std::span(ledger_memory.get(), octets), options.source_capacity, secret);
+  return {};
+}
+
+Dataplane::State::Ready Dataplane::State::start_ports(const Options& options, const Shares& shares) {
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    const std::uint16_t receive = shares.receive[i];
+    const auto transmit = forwards ? static_cast<std::uint16_t>(shares.workers()) : receive;
+    if (auto started = ports[i]->start(receive, transmit, options, *environment); !started) return started;
+    if (receive < options.cores.size())
+      notes.push_back(ports[i]->name() + " has " + std::to_string(receive) + " of the " +
+                      std::to_string(options.cores.size()) + " receive queues that cores asks for");
+  }
+  if (shares.workers() < options.cores.size())
+    notes.push_back("cores names " + std::to_string(options.cores.size()) + " CPUs, and the ports have queues for " +
+                    std::to_string(shares.workers()) + ": so many workers run, on the first ones");
+  return {};
+}
+
+void Dataplane::State::hire(const Options& options, const Shares& shares, std::unique_ptr<const policy::Rules> by) {
+  std::vector<Port*> outside;
+  if (forwards)
+    for (std::size_t i = 0; i + 1 < ports.size(); ++i) outside.push_back(ports[i].get());
+  const auto path = [&](const Shares::Queue& queue) -> Path {
+    Port* from = ports[queue.port].get();
+    if (!forwards) return {from, queue.number, {}, policy::Side::Unknown};
+    if (from == ports.back().get()) return {from, queue.number, outside, policy::Side::Inside};
+    return {from, queue.number, {ports.back().get()}, policy::Side::Outside};
+  };
+  rules = std::make_unique<RulesCell>(static_cast<unsigned>(shares.workers()), std::move(by));
+  offence_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  for (const auto& served : shares.served) {
+    std::vector<Path> paths;
+    std::ranges::transform(served, std::back_inserter(paths), path);
+    workers.push_back(std::make_unique<Worker>(static_cast<unsigned>(workers.size()), std::move(paths), *rules, *ledger,
+                                               stations, offence_event, options.idle));
+  }
+  for (std::size_t i = 0; i < workers.size(); ++i)
+    workers[i]->start(options.cores.empty() ? -1 : static_cast<int>(options.cores[i]));
+}
 
 std::expected<std::unique_ptr<Dataplane>, std::string>
 Dataplane::start(const Options& options, std::unique_ptr<const policy::Rules> rules, Log log) {
@@ -81,41 +132,14 @@ Dataplane::start(const Options& options, std::unique_ptr<const policy::Rules> ru
   auto environment = Environment::start(options, std::move(log));
   if (!environment) return std::unexpected(environment.error());
   state->environment = std::move(*environment);
+  if (const auto opened = state->open_ports(options); !opened) return std::unexpected(opened.error());
+  if (const auto made = state->make_ledger(options); !made) return std::unexpected(made.error());
 
-  const std::size_t octets = policy::Ledger::octets(options.source_capacity);
-  state->ledger_memory.reset(static_cast<std::byte*>(rte_zmalloc("sources", octets, 64)));
-  if (!state->ledger_memory)
-    return std::unexpected("sources.capacity " + std::to_string(options.source_capacity) + " needs " +
-                           std::to_string(octets >> 20) + " MiB, and memory.size is " +
-                           std::to_string(options.memory_bytes >> 20) + " MiB: raise it");
-  policy::Secret secret{};
-  if (getrandom(&secret, sizeof secret, 0) != sizeof secret) return std::unexpected("the kernel has no random numbers");
-  state->ledger =
-      std::make_unique<policy::Ledger>(std::span(state->ledger_memory.get(), octets), options.source_capacity, secret);
-
-  state->offence_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  state->forwards = !options.inside.empty();
-  const auto open = [&](const char* key, const std::string& name) -> std::expected<void, std::string> {
-    const auto index = static_cast<unsigned>(state->ports.size());
-    const Port* model = index == 0 ? nullptr : state->ports.front().get();
-    auto port = Port::open(key, name, index, options, model, *state->environment);
-    if (!port) return std::unexpected(port.error());
-    state->ports.push_back(std::move(*port));
-    return {};
-  };
-  for (const auto& name : options.outside)
-    if (const auto opened = open("ports.outside", name); !opened) return std::unexpected(opened.error());
-  if (state->forwards)
-    if (const auto opened = open("ports.inside", options.inside); !opened) return std::unexpected(opened.error());
-
-  auto paths = paths_of(state->ports, state->forwards);
-  const auto count = static_cast<unsigned>(paths.size());
-  state->rules = std::make_unique<RulesCell>(count, std::move(rules));
-  for (unsigned i = 0; i < count; ++i)
-    state->workers.push_back(std::make_unique<Worker>(i, std::move(paths[i]), *state->rules, *state->ledger,
-                                                      state->offence_event, options.idle));
-  for (unsigned i = 0; i < count; ++i)
-    state->workers[i]->start(options.cores.empty() ? -1 : static_cast<int>(options.cores[i % options.cores.size()]));
+  std::vector<QueueLimits> limits;
+  for (const auto& port : state->ports) limits.push_back(port->limits());
+  const Shares shares = share_out(limits, options.cores.size(), state->forwards);
+  if (const auto started = state->start_ports(options, shares); !started) return std::unexpected(started.error());
+  state->hire(options, shares, std::move(rules));
   return std::unique_ptr<Dataplane>(new Dataplane(std::move(state)));
 }
 
@@ -140,6 +164,14 @@ Counters Dataplane::counters() const {
   for (const auto& worker : state_->workers) sum = sum + worker->counters().read();
   return sum;
 }
+
+std::vector<Counters> Dataplane::counters_by_worker() const {
+  std::vector<Counters> each;
+  for (const auto& worker : state_->workers) each.push_back(worker->counters().read());
+  return each;
+}
+
+const std::vector<std::string>& Dataplane::notes() const noexcept { return state_->notes; }
 
 Lost Dataplane::lost() const {
   Lost lost;

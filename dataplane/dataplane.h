@@ -22,7 +22,7 @@ namespace sipward::dataplane {
 struct Options {
   std::vector<std::string> outside; // interface names, PCI addresses, tap:NAME, or vdev:STRING
   std::string inside;               // the same; empty: monitor, nothing is forwarded
-  std::vector<unsigned> cores;      // worker i runs on cores[i mod size]; empty: anywhere
+  std::vector<unsigned> cores;      // worker i runs on cores[i], a worker for each; empty: shares.h, and anywhere
   config::Hugepages hugepages = config::Hugepages::Auto;
   std::uint64_t memory_bytes = std::uint64_t{256} << 20;
   config::Idle idle = config::Idle::Adaptive;
@@ -46,7 +46,7 @@ public:
   // Called with what DPDK says while it starts and runs, a line at a time. Any thread.
   using Log = std::function<void(std::string_view line)>;
 
-  // Takes the ports and starts the workers: monitor, one for each port; inline, one that forwards between all. Main
+  // Takes the ports and starts the workers, one for each of the cores as far as the ports have queues (shares.h). Main
   // thread, once per process (DPDK's environment is process-wide). The error names the interface, capability or memory
   // that is missing, and what to do.
   static std::expected<std::unique_ptr<Dataplane>, std::string>
@@ -64,6 +64,9 @@ public:
   void drain(const std::function<void(const policy::Offence&)>& take);
 
   Counters counters() const; // the sum of the workers' consistent snapshots
+  std::vector<Counters> counters_by_worker() const;
+  // What could not be as the options have it, one sentence each: fewer workers than cores, say.
+  const std::vector<std::string>& notes() const noexcept;
   Lost lost() const;
   // The interface that was deleted (perhaps made anew since) under its worker, by name; empty: none. Its packets are no
   // longer seen until the process starts again.

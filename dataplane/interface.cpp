@@ -17,6 +17,7 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <sstream>
 #include <string_view>
 
 namespace sipward::dataplane {
@@ -151,6 +152,27 @@ std::string set_mtu(const std::string& name, std::uint16_t mtu) {
   request.ifr_mtu = mtu;
   if (ioctl(socket.fd, SIOCSIFMTU, &request) == 0) return {};
   return name + " takes no MTU of " + std::to_string(mtu) + ": " + std::strerror(errno);
+}
+
+std::uint64_t undelivered(const std::string& name) {
+  std::ifstream table("/proc/thread-self/net/dev");
+  for (std::string line; std::getline(table, line);) {
+    const auto colon = line.find(':');
+    const auto begin = line.find_first_not_of(' ');
+    if (colon == line.npos || line.substr(begin, colon - begin) != name) continue;
+    std::istringstream numbers(line.substr(colon + 1));
+    std::uint64_t value = 0;
+    for (int column = 0; column < 12; ++column)
+      numbers >> value; // receive: 8 columns; transmit: bytes packets errs drop
+    return value;
+  }
+  return 0;
+}
+
+int node_of(const std::string& name) {
+  int node = -1;
+  std::ifstream("/sys/class/net/" + name + "/device/numa_node") >> node;
+  return std::max(node, -1);
 }
 
 Offloads::Offloads(const std::string& interface, const std::filesystem::path& memory)

@@ -26,6 +26,12 @@ std::expected<Interface, std::string> look_at(const std::string& name);
 // Empty, or why not.
 std::string set_mtu(const std::string& name, std::uint16_t mtu);
 
+// Of a TAP: frames that the kernel could not hand to its reader, by its table of devices (proc(5)).
+std::uint64_t undelivered(const std::string& name);
+
+// The NUMA node of the device behind an interface (sysfs); -1: there is none, or it is not known.
+int node_of(const std::string& name);
+
 // The offloads that join received frames or leave the splitting of sent ones to hardware, switched off for as long as
 // this lives: a packet socket would be handed segments of up to 64 KiB, which no wire ever carried and none can take.
 class Offloads {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include <linux/filter.h>
+
 #include <cstdint>
 #include <expected>
+#include <span>
 #include <string>
+#include <vector>
 
 namespace sipward::dataplane {
 
@@ -14,13 +18,24 @@ struct RingShape {
   std::uint32_t frames;
 };
 
-// net_af_packet asks the kernel to put IPv4 fragments together before it sees them (PACKET_FANOUT_FLAG_DEFRAG): good
-// for a copy, but what is forwarded must leave as it came, and no socket leaves the fanout group that this belongs to.
-// So the driver is given another socket, of no group, under the same descriptor and with its rings at the same place in
+// What all sockets of a port are to be like.
+struct SocketPlan {
+  std::string interface;
+  RingShape rings;
+  bool forwards; // inline: each hears whatever arrives as it arrives, and nothing that this host sends
+  std::vector<sock_filter> filter; // monitor: what is to be heard, of both directions; IPv4 fragments come as one
+  std::vector<sock_filter> fanout; // of several: the number of the one that is to hear a frame (spread.h)
+};
+
+// net_af_packet puts its sockets into a fanout group that asks the kernel to put IPv4 fragments together
+// (PACKET_FANOUT_FLAG_DEFRAG), and to choose one by all that a flow is told by, or another where that one is full: good
+// for a copy read by one, but what is forwarded must leave as it came and in its order; and no socket ever leaves its
+// group. So the driver is given other sockets under the same descriptors and with their rings at the same places in
 // memory: all that it knows of a socket is these two.
 //
-// `fd`: the driver's socket, before anything has been received or sent by it. The new one hears nothing that this host
-// sends, listens to every address, and promiscuity ends with it. The error says what the kernel refused.
-std::expected<void, std::string> replace_socket(int fd, const std::string& interface, const RingShape& shape);
+// `sockets`: the driver's, in the order of its queues, before anything has been received or sent by them. Promiscuity
+// ends with the new ones. They begin to hear when all stand: no frame is heard twice, or by the wrong one. The error
+// says what the kernel refused.
+std::expected<void, std::string> replace_sockets(std::span<const int> sockets, const SocketPlan& plan);
 
 } // namespace sipward::dataplane

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,8 @@
 #include "dataplane/dataplane.h"
 #include "dataplane/frame.h"
 #include "dataplane/interface.h"
+#include "dataplane/shares.h"
+#include "dataplane/spread.h"
 
 // DPDK's environment, memory and ports, each released by its destructor (DPDK Programmer's Guide 22.11, chapters 3 and
 // 9-12).
@@ -62,25 +65,33 @@ struct PoolFree {
 };
 using Pool = std::unique_ptr<rte_mempool, PoolFree>;
 
-// One port with one receive queue and one transmit queue.
+// One port. Each of its queues, to receive or to transmit by, is one worker's.
 class Port {
 public:
-  // `key`: of the settings, such as ports.outside; `name`: as it stands there. `index` makes the device's name unique.
-  // `model`: the port whose MAC a TAP takes, or none.
+  // Takes the device. `key`: of the settings, such as ports.outside; `name`: as it stands there. `index`: its place
+  // among the ports, the inside one last. `model`: the port whose MAC a TAP takes, or none.
   static std::expected<std::unique_ptr<Port>, std::string> open(const std::string& key, const std::string& name,
                                                                 unsigned index, const Options& options,
                                                                 const Port* model, Environment& environment);
+  QueueLimits limits() const;
+  // Makes it run, with so many queues.
+  std::expected<void, std::string> start(std::uint16_t receive, std::uint16_t transmit, const Options& options,
+                                         Environment& environment);
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
   ~Port();
 
-  // Worker thread only.
-  std::uint16_t receive(Mbufs& mbufs) noexcept { return rte_eth_rx_burst(id_, 0, mbufs.data(), kBurst); }
-  // How many it took, from the first on; the others stay the caller's.
-  std::uint16_t send(std::span<rte_mbuf*> mbufs) noexcept {
-    if (kind_ == PortKind::Tap) return send_to_tap(mbufs);
-    return rte_eth_tx_burst(id_, 0, mbufs.data(), static_cast<std::uint16_t>(mbufs.size()));
+  // A queue's worker only.
+  std::uint16_t receive(std::uint16_t queue, Mbufs& mbufs) noexcept {
+    return rte_eth_rx_burst(id_, queue, mbufs.data(), kBurst);
   }
+  // How many it took, from the first on; the others stay the caller's.
+  std::uint16_t send(std::uint16_t queue, std::span<rte_mbuf*> mbufs) noexcept {
+    if (kind_ == PortKind::Tap) return send_to_tap(queue, mbufs);
+    return rte_eth_tx_burst(id_, queue, mbufs.data(), static_cast<std::uint16_t>(mbufs.size()));
+  }
+
+  // Everything down to clear_errors(): any worker.
 
   // Did the ring's slot hold only the beginning of this received frame?
   bool is_cut(const rte_mbuf& frame) const noexcept { return frame.data_len == slot_octets_; }
@@ -97,14 +108,16 @@ public:
   // Can received frames carry half-made checksums (checksum.h)?
   bool half_made_checksums() const noexcept { return kind_ == PortKind::Interface; }
 
-  // Descriptors that are readable when packets wait; empty if the driver has none, and only polling helps.
-  std::span<const int> wakeups() const noexcept { return descriptors_; }
+  // A descriptor that is readable when packets wait in a queue; none if the driver has none, and only polling helps.
+  std::optional<int> wakeup(std::uint16_t queue) const noexcept {
+    return descriptors_.size() == queues_ ? std::optional(descriptors_[queue]) : std::nullopt;
+  }
   // An interface that goes down leaves an error on its socket, and poll() reports it until somebody takes it off.
   void clear_errors() const noexcept;
 
   // Control thread only, all of these.
 
-  // Packets that did not fit into the receive ring, since the start.
+  // Packets that did not fit into the receive rings, since the start.
   std::uint64_t lost() const;
   // The interface was deleted. Its socket hears nothing any more, not even of a successor by the same name: it belongs
   // to a fanout group, and the kernel binds no member of one anew (packet(7)).
@@ -116,28 +129,40 @@ public:
   // The operator may change an interface's MTU: frames up to the new one may leave.
   void follow_mtu();
   const std::string& name() const noexcept { return name_; }
+  // DPDK's number of it.
+  std::uint16_t id() const noexcept { return id_; }
+  // The NUMA node that it is at.
+  int node() const noexcept { return node_; }
 
 private:
   Port() = default;
   static constexpr std::size_t kLongestFrame = 65535 + 14 + 8; // an IP datagram behind Ethernet and two VLAN tags
-  std::expected<std::string, std::string> describe_interface(const Options& options);
-  std::expected<void, std::string> attach(const std::string& parameters);
-  std::expected<void, std::string> configure();
-  std::uint16_t send_to_tap(std::span<rte_mbuf*> mbufs) noexcept;
+  std::expected<void, std::string> describe_interface(const Options& options);
+  std::expected<void, std::string> attach();
+  std::expected<void, std::string> configure(std::uint16_t receive, std::uint16_t transmit);
+  std::expected<void, std::string> set_up_queues(std::uint16_t receive, std::uint16_t transmit);
   std::expected<void, std::string> filter(const Options& options);
+  rte_ether_addr mac() const noexcept;
+  std::uint16_t send_to_tap(std::uint16_t queue, std::span<rte_mbuf*> mbufs) noexcept;
 
   PortKind kind_ = PortKind::Vdev;
-  std::string name_;   // as in the settings
-  std::string device_; // DPDK's name of it
+  std::string key_;        // of the settings
+  std::string name_;       // as there
+  std::string device_;     // DPDK's name of it
+  std::string parameters_; // for the driver
+  Spread spread_ = Spread::ByBoth;
+  int node_ = SOCKET_ID_ANY;
+  std::uint16_t queues_ = 0; // to receive by
   std::uint16_t id_ = RTE_MAX_ETHPORTS;
   std::uint16_t mtu_ = RTE_ETHER_MTU;
   std::uint16_t room_ = RTE_MBUF_DEFAULT_DATAROOM; // octets of a frame that a packet buffer holds
-  std::vector<int> descriptors_;                   // the driver's own, packet sockets or a TAP's queue; it closes them
+  std::vector<int> descriptors_; // the driver's own, packet sockets or a TAP's queues, in their order; it closes them
   std::size_t slot_octets_ = SIZE_MAX; // a frame of this size was cut: the kernel's ring has no more room for one
   std::atomic<std::uint32_t> longest_ = kLongestFrame; // that may leave, without a VLAN tag; control thread writes
   bool promiscuous_ = false; // somebody set the interface so (it listens to a mirror): it stays so
   bool forwards_ = false;    // inline
   Pool pool_;
+  rte_ether_addr mac_{};                  // of a kernel's interface
   std::unique_ptr<Offloads> offloads_;    // inline, of a kernel's interface
   mutable std::uint64_t ring_losses_ = 0; // the kernel's counter starts again at each look
   std::uint64_t losses_before_ = 0;       // a TAP's, before we came

@@ -1,61 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "dataplane/sip_filter.h"
 
-#include <array>
 #include <cstddef>
+
+#include "dataplane/bpf_program.h"
 
 namespace sipward::dataplane {
 namespace {
 
-// A little assembler: instructions in order, jumps to named places further down.
-enum Label { kIp, kIpv4, kIpv4Udp, kIpv6, kIpv6Udp, kPorts, kSecondTag, kThirdType, kAccept, kReject, kLabels };
-
-class Program {
-public:
-  void add(int code, std::uint32_t k = 0) { code_.push_back({static_cast<std::uint16_t>(code), 0, 0, k}); }
-  void jump(Label to) { refer(BPF_JMP | BPF_JA, 0, to); }
-  void jump_if_equal(std::uint32_t k, Label to) { refer(BPF_JMP | BPF_JEQ | BPF_K, k, to); }
-  void jump_if_any_bit(std::uint32_t k, Label to) { refer(BPF_JMP | BPF_JSET | BPF_K, k, to); }
-  void place(Label label) { places_[label] = code_.size(); }
-
-  std::vector<sock_filter> finish() {
-    for (const auto& [at, to] : references_) {
-      const std::size_t distance = places_[to] - at - 1;
-      if (code_[at].code == (BPF_JMP | BPF_JA))
-        code_[at].k = static_cast<std::uint32_t>(distance);
-      else
-        code_[at].jt = static_cast<std::uint8_t>(distance); // kMaxSipPorts keeps it below 256
-    }
-    return std::move(code_);
-  }
-
-private:
-  void refer(int code, std::uint32_t k, Label to) {
-    references_.emplace_back(code_.size(), to);
-    add(code, k);
-  }
-  std::vector<sock_filter> code_;
-  std::vector<std::pair<std::size_t, Label>> references_;
-  std::array<std::size_t, kLabels> places_{};
-};
-
-void jump_if_vlan(Program& program, Label to) {
-  for (const std::uint32_t tag : {0x8100u, 0x88a8u, 0x9100u}) program.jump_if_equal(tag, to);
-}
+enum Label : std::size_t { kIp, kIpv4, kIpv4Udp, kIpv6, kIpv6Udp, kPorts, kSecondTag, kThirdType, kAccept, kReject };
 
 } // namespace
 
 std::vector<sock_filter> sip_filter(std::span<const std::uint16_t> ports) {
-  Program p;
+  BpfProgram p; // kMaxSipPorts keeps its jumps short enough
   // A: ethertype; X: where the header after it begins.
   p.add(BPF_LDX | BPF_W | BPF_IMM, 14);
   p.add(BPF_LD | BPF_H | BPF_ABS, 12);
-  jump_if_vlan(p, kSecondTag);
+  p.jump_if_vlan(kSecondTag);
   p.jump(kIp);
   p.place(kSecondTag);
   p.add(BPF_LDX | BPF_W | BPF_IMM, 18);
   p.add(BPF_LD | BPF_H | BPF_ABS, 16);
-  jump_if_vlan(p, kThirdType);
+  p.jump_if_vlan(kThirdType);
   p.jump(kIp);
   p.place(kThirdType);
   p.add(BPF_LDX | BPF_W | BPF_IMM, 22);

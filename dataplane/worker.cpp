@@ -62,14 +62,15 @@ void RulesCell::free_old(bool wait) {
   std::erase_if(retired_, [&](const auto& old) { return rte_rcu_qsbr_check(qsbr_.get(), old.first, wait) == 1; });
 }
 
-Worker::Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::Ledger& ledger, int offence_event,
-               config::Idle idle)
+Worker::Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::Ledger& ledger, Stations& stations,
+               int offence_event, config::Idle idle)
     : id_(id), paths_(std::move(paths)), rules_(rules), ledger_(ledger), offence_event_(offence_event), idle_(idle),
-      fragments_(ledger.sources.hash(id)), stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      stations_(stations), fragments_(ledger.sources.hash(id)), stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   waiting_.push_back({stop_event_, POLLIN, 0});
   for (const Path& path : paths_) {
-    for (const int fd : path.from->wakeups()) waiting_.push_back({fd, POLLIN, 0});
-    blind_ |= path.from->wakeups().empty();
+    const auto fd = path.from->wakeup(path.queue);
+    if (fd) waiting_.push_back({*fd, POLLIN, 0});
+    blind_ |= !fd;
   }
 }
 
@@ -105,7 +106,7 @@ void Worker::run() {
     const policy::Rules& rules = rules_.current(id_);
     bool quiet = true;
     for (const Path& path : paths_) {
-      const std::uint16_t received = path.from->receive(mbufs);
+      const std::uint16_t received = path.from->receive(path.queue, mbufs);
       if (received == 0) continue;
       quiet = false;
       take(path, std::span(mbufs).first(received), rules, policy::Now(monotonic()));
@@ -214,7 +215,8 @@ void Worker::forward(const Path& path, std::span<rte_mbuf*> frames, std::span<po
   std::array<std::uint32_t, kBurst> ways{}; // of each frame, a bit for each port of path.to
   for (std::size_t i = 0; i < frames.size(); ++i) {
     rte_mbuf& frame = *frames[i];
-    if (path.side == policy::Side::Outside) stations_.learn(rte_pktmbuf_mtod(&frame, const std::uint8_t*), path.from);
+    if (path.side == policy::Side::Outside)
+      stations_.learn(rte_pktmbuf_mtod(&frame, const std::uint8_t*), path.from->id());
     if (!verdicts[i].drop) {
       ways[i] = ways_out(path, frame);
       if (ways[i] == 0) verdicts[i] = {policy::Why::TooLong, true};
@@ -236,7 +238,7 @@ void Worker::forward(const Path& path, std::span<rte_mbuf*> frames, std::span<po
       places[count] = static_cast<std::uint8_t>(i);
       leaving[count++] = frames[i];
     }
-    const std::uint16_t sent = path.to[way]->send(std::span(leaving).first(count));
+    const std::uint16_t sent = path.to[way]->send(static_cast<std::uint16_t>(id_), std::span(leaving).first(count));
     for (std::size_t i = 0; i < sent; ++i) taken |= 1u << places[i];
     for (std::size_t i = sent; i < count; ++i) rte_pktmbuf_free(leaving[i]);
   }
@@ -248,11 +250,11 @@ void Worker::forward(const Path& path, std::span<rte_mbuf*> frames, std::span<po
 // knows.
 std::uint32_t Worker::ways_out(const Path& path, const rte_mbuf& frame) {
   if (path.from->is_cut(frame)) return 0;
-  const Port* known = nullptr;
+  std::optional<std::uint16_t> known;
   if (path.to.size() > 1) known = stations_.find(rte_pktmbuf_mtod(&frame, const std::uint8_t*));
   std::uint32_t ways = 0;
   for (std::size_t i = 0; i < path.to.size(); ++i)
-    if ((known == nullptr || known == path.to[i]) && path.to[i]->fits(frame)) ways |= 1u << i;
+    if ((!known || known == path.to[i]->id()) && path.to[i]->fits(frame)) ways |= 1u << i;
   return ways;
 }
 

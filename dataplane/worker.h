@@ -52,18 +52,20 @@ private:
       retired_; // control thread; with their tokens
 };
 
-// A way through a worker: where frames come in, and, inline, where those that pass go out.
+// A way through a worker: the queue where frames come in, and, inline, where those that pass go out.
 struct Path {
   Port* from = nullptr;
+  std::uint16_t queue = 0;                   // of its receive queues
   std::vector<Port*> to;                     // empty: monitor, the frames are copies
   policy::Side side = policy::Side::Unknown; // inline: of which `from` is
 };
 
-// One thread: receives, judges, forwards, counts. The transmit queues at the end of its paths are its alone.
+// One thread: receives, judges, forwards, counts. The receive queues of its paths are its alone, and of each port at
+// the end of them the transmit queue of its number.
 class Worker {
 public:
-  Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::Ledger& ledger, int offence_event,
-         config::Idle idle);
+  Worker(unsigned id, std::vector<Path> paths, RulesCell& rules, policy::Ledger& ledger, Stations& stations,
+         int offence_event, config::Idle idle);
   ~Worker();
 
   void start(int cpu); // cpu < 0: anywhere
@@ -94,7 +96,7 @@ private:
   sip::AgentCache names_;   // worker thread only
   const int offence_event_; // the control thread's eventfd
   const config::Idle idle_;
-  Stations stations_;
+  Stations& stations_; // all workers'
   Fragments fragments_;
   // Frames whose verdict is known, all of one path, on their way out: a burst at most.
   struct Settled {

@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <linux/if_packet.h>
-#include <net/if.h>
 #include <poll.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <catch2/catch.hpp>
-#include <cerrno>
-#include <csignal>
-#include <cstring>
-#include <fstream>
 
-#include "tests/dataplane_lab.h"
+#include "tests/veth.h"
 
 // The dataplane on a real interface of the kernel's: one end of a veth pair, in a network namespace of the test's own.
 namespace sipward::test {
@@ -25,66 +13,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using policy::Why;
-
-void run(const std::string& command) {
-  INFO(command);
-  REQUIRE(std::system(command.c_str()) == 0);
-}
-
-// Frames sent into swt-far arrive at swt-near.
-class Veth {
-public:
-  Veth() {
-    if (unshare(CLONE_NEWNET) != 0)
-      skip("a network namespace of its own needs root: " + std::string(std::strerror(errno)));
-    if (std::system("ip link add swt-near type veth peer name swt-far") != 0) skip("ip(8) or veth is missing");
-    std::ofstream("/proc/sys/net/ipv6/conf/all/disable_ipv6") << 1; // no neighbour discovery in between
-    run("ip link set swt-near up && ip link set swt-far up");
-    socket_ = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-    REQUIRE(socket_ >= 0);
-  }
-  Veth(const Veth&) = delete;
-  Veth& operator=(const Veth&) = delete;
-  ~Veth() { close(socket_); }
-
-  void send(const Octets& frame) const {
-    sockaddr_ll to{};
-    to.sll_family = AF_PACKET;
-    to.sll_ifindex = static_cast<int>(if_nametoindex("swt-far"));
-    REQUIRE(sendto(socket_, frame.data(), frame.size(), 0, reinterpret_cast<const sockaddr*>(&to), sizeof to) ==
-            static_cast<ssize_t>(frame.size()));
-  }
-  short flags() const {
-    ifreq request{};
-    std::strcpy(request.ifr_name, "swt-near");
-    REQUIRE(ioctl(socket_, SIOCGIFFLAGS, &request) == 0);
-    return request.ifr_flags;
-  }
-
-private:
-  int socket_ = -1;
-};
-
-Octets scanner(unsigned n, const std::string& body = "") {
-  return ethernet(kEtherIpv4, ipv4({.source = "198.51.100." + std::to_string(n % 250)},
-                                   udp(5062, 5060, request("OPTIONS", "friendly-scanner") + body)));
-}
-
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-// The share of one CPU that this process uses.
-double cpu_over(std::chrono::milliseconds time) {
-  const double before = cpu_seconds();
-  std::this_thread::sleep_for(time);
-  return (cpu_seconds() - before) / std::chrono::duration<double>(time).count();
-}
 
 TEST_CASE("on a quiet interface the worker sleeps") {
   const Veth veth;
@@ -211,29 +139,13 @@ TEST_CASE("without the capability for it the error names CAP_NET_RAW") {
   CHECK_THAT(plane.error(), Catch::Contains("CAP_NET_RAW") && Catch::Contains("swt-near"));
 }
 
-// Holds the one thread that takes this signal until the test lets it go.
-std::atomic<bool> held = false, let_go = false;
-void hold(int) {
-  held = true;
-  while (!let_go) usleep(1000);
-}
-
 TEST_CASE("what does not fit into the receive ring is counted: sent == received + lost") {
   const Veth veth;
   const auto plane = started(options("swt-near"));
-  pid_t worker = 0;
-  for (const auto& task : fs::directory_iterator("/proc/self/task")) {
-    std::string name;
-    std::ifstream(task.path() / "comm") >> name;
-    if (name == "worker-0") worker = std::atoi(task.path().filename().c_str());
-  }
-  REQUIRE(worker != 0);
-  std::signal(SIGUSR1, hold);
-  REQUIRE(syscall(SYS_tgkill, getpid(), worker, SIGUSR1) == 0);
-  REQUIRE(within(2s, [] { return held.load(); }));
+  hold_worker(0);
   constexpr unsigned kSent = 6000;
   for (unsigned i = 0; i < kSent; ++i) veth.send(scanner(i));
-  let_go = true;
+  let_go();
   CHECK(within(5s, [&] { return plane->counters().received + plane->lost().rx == kSent; }));
   CHECK(plane->counters().received == 4096);
   CHECK(plane->lost().rx == kSent - 4096);

@@ -38,8 +38,10 @@ public:
     return frames;
   }
 
-private:
+  // Where it is recorded.
   fs::path record() const { return played_.path().string() + ".sent"; }
+
+private:
   const int number_;
   Capture played_;
   Frames frames_;
