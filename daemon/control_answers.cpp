@@ -103,7 +103,8 @@ private:
                 {"displaced", control_.blocks_.displaced()},
                 {"prefixes_withheld", control_.blocks_.withheld()},
                 {"nft", {{"in_sync", control_.in_sync_ && there}, {"table", there}}},
-                {"hugepages", dataplane.on_hugepages()}};
+                {"hugepages", dataplane.on_hugepages()},
+                {"telemetry", dataplane.telemetry_socket()}};
   }
 
   Result blocks(const Json&) {

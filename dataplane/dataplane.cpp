@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <iterator>
 
+#include "dataplane/telemetry.h"
 #include "dataplane/worker.h"
 
 namespace sipward::dataplane {
@@ -27,6 +28,7 @@ struct Dataplane::State {
   Stations stations;
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<std::string> notes;
+  std::unique_ptr<Telemetry> telemetry;
 
   using Ready = std::expected<void, std::string>;
   Ready open_ports(const Options& options);
@@ -35,6 +37,7 @@ struct Dataplane::State {
   void hire(const Options& options, const Shares& shares, std::unique_ptr<const policy::Rules> by);
 
   ~State() {
+    telemetry.reset();
     workers.clear();
     if (offence_event >= 0) close(offence_event);
   }
@@ -140,7 +143,10 @@ Dataplane::start(const Options& options, std::unique_ptr<const policy::Rules> ru
   const Shares shares = share_out(limits, options.cores.size(), state->forwards);
   if (const auto started = state->start_ports(options, shares); !started) return std::unexpected(started.error());
   state->hire(options, shares, std::move(rules));
-  return std::unique_ptr<Dataplane>(new Dataplane(std::move(state)));
+  std::unique_ptr<Dataplane> plane(new Dataplane(std::move(state)));
+  if (!plane->telemetry_socket().empty())
+    plane->state_->telemetry = std::make_unique<Telemetry>([&plane = *plane] { return plane.counters_by_worker(); });
+  return plane;
 }
 
 Dataplane::Dataplane(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -195,6 +201,10 @@ void Dataplane::follow_interfaces() {
 }
 
 policy::Ledger& Dataplane::ledger() noexcept { return *state_->ledger; }
+
+const std::filesystem::path& Dataplane::telemetry_socket() const noexcept {
+  return state_->environment->telemetry_socket();
+}
 
 bool Dataplane::on_hugepages() const noexcept { return state_->environment->on_hugepages(); }
 

@@ -28,7 +28,7 @@ struct Options {
   config::Idle idle = config::Idle::Adaptive;
   std::vector<std::uint16_t> sip_ports;
   std::uint32_t source_capacity = 262144;
-  std::filesystem::path run_folder; // for what must be known after a crash; empty: nowhere
+  std::filesystem::path run_folder; // for what must be known after a crash, and for telemetry; empty: nowhere
 };
 Options options(const config::Settings& settings);
 
@@ -75,6 +75,8 @@ public:
   void follow_interfaces();
   policy::Ledger& ledger() noexcept;
   bool on_hugepages() const noexcept;
+  // DPDK's telemetry socket, which has our counters too (telemetry.h); empty: there is none.
+  const std::filesystem::path& telemetry_socket() const noexcept;
 
   // Workers empty their receive rings once more and end; offences may still be drained afterwards.
   void stop();

@@ -3,10 +3,12 @@
 #include <rte_errno.h>
 #include <rte_log.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -19,11 +21,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Octets of hugepages that nobody uses or has been promised.
-std::uint64_t free_hugepage_octets() {
+// Octets of hugepages that nobody uses or has been promised. `folder`: the kernel's, of all or of one NUMA node.
+std::uint64_t free_hugepage_octets(const fs::path& folder = "/sys/kernel/mm/hugepages") {
   std::uint64_t total = 0;
   std::error_code error;
-  for (const auto& size : fs::directory_iterator("/sys/kernel/mm/hugepages", error)) {
+  for (const auto& size : fs::directory_iterator(folder, error)) {
     std::uint64_t free = 0, promised = 0;
     std::ifstream(size.path() / "free_hugepages") >> free;
     std::ifstream(size.path() / "resv_hugepages") >> promised; // to somebody who has not touched them yet
@@ -78,8 +80,31 @@ std::string driver_path(const std::string& driver) {
   return std::string(folder) + "/librte_" + driver + ".so." + std::string(version.substr(0, version.find('.')));
 }
 
+// Memory at the first port's NUMA node, where that is not the first one and has enough.
+std::string hugepages_by_node(const Options& options) {
+  const std::string& port = options.outside.front();
+  int node = kind_of(port) == PortKind::Interface ? node_of(port) : -1;
+  if (kind_of(port) == PortKind::Pci) std::ifstream("/sys/bus/pci/devices/" + pci_address(port) + "/numa_node") >> node;
+  std::string list;
+  if (node > 0 && free_hugepage_octets("/sys/devices/system/node/node" + std::to_string(node) + "/hugepages") >=
+                      options.memory_bytes)
+    for (int i = 0; i < node; ++i) list += "0,";
+  return list + mib(options.memory_bytes);
+}
+
 std::vector<std::string> arguments(const Options& options, bool hugepages) {
-  std::vector<std::string> args = {"sipward", "--no-telemetry", "--log-level=*:warning"};
+  std::vector<std::string> args = {"sipward"};
+  if (options.run_folder.empty()) {
+    args.push_back("--no-telemetry");
+  } else {
+    // The socket's folder: one for each network namespace, as there is one sipward in each. The other kind of socket,
+    // an older one, is missed by nobody.
+    struct stat space {};
+    stat("/proc/self/ns/net", &space);
+    args.push_back("--file-prefix=sipward-" + std::to_string(space.st_ino));
+    args.push_back("--log-level=lib.telemetry:error");
+  }
+  args.push_back("--log-level=*:warning"); // of several that fit, the first one counts
   // Of the devices on the PCI bus DPDK touches those that are named, and no others.
   for (const auto& port : ports_of(options))
     if (kind_of(port) == PortKind::Pci) args.insert(args.end(), {"-a", pci_address(port)});
@@ -87,7 +112,7 @@ std::vector<std::string> arguments(const Options& options, bool hugepages) {
   if (!pci) args.push_back("--no-pci");
   args.push_back("--lcores=0@(" + own_cpus() + ")");
   if (hugepages) {
-    args.insert(args.end(), {"--in-memory", "--socket-mem=" + mib(options.memory_bytes)});
+    args.insert(args.end(), {"--in-memory", "--socket-mem=" + hugepages_by_node(options)});
   } else {
     // Nothing is shared with another process, so no run-time files either; several namespaces stand side by side.
     args.insert(args.end(), {"--no-huge", "--no-shconf", "-m", mib(options.memory_bytes)});
@@ -122,17 +147,22 @@ std::expected<std::unique_ptr<Environment>, std::string> Environment::start(cons
   setvbuf(environment->stream_, nullptr, _IOLBF, 0);
   rte_openlog_stream(environment->stream_);
 
+  if (!options.run_folder.empty()) setenv("RUNTIME_DIRECTORY", options.run_folder.c_str(), 1); // DPDK looks there
   auto args = arguments(options, environment->on_hugepages_);
   std::vector<char*> argv;
   for (auto& arg : args) argv.push_back(arg.data());
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
     return std::unexpected(std::string("DPDK does not start: ") + rte_strerror(rte_errno) + environment->words() +
                            "; it needs memory.size of free memory that it may lock (CAP_IPC_LOCK, or LimitMEMLOCK)");
+  if (!options.run_folder.empty())
+    environment->telemetry_socket_ = fs::path(rte_eal_get_runtime_dir()) / "dpdk_telemetry.v2";
   return environment;
 }
 
 Environment::~Environment() {
   rte_eal_cleanup();
+  std::error_code error;
+  if (fs::remove(telemetry_socket_, error)) fs::remove(telemetry_socket_.parent_path(), error);
   rte_openlog_stream(nullptr);
   if (stream_ != nullptr) std::fclose(stream_);
 }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <expected>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -43,6 +44,8 @@ public:
   ~Environment();
 
   bool on_hugepages() const noexcept { return on_hugepages_; }
+  // Where DPDK's telemetry is asked; empty: nowhere.
+  const std::filesystem::path& telemetry_socket() const noexcept { return telemetry_socket_; }
   // What DPDK said since forget_words(), in brackets: the reason behind a failure stands first, what follows from it
   // after. Main thread, while nothing runs yet.
   std::string words() const;
@@ -58,6 +61,7 @@ private:
   std::string line_;
   std::vector<std::string> said_;
   bool on_hugepages_ = false;
+  std::filesystem::path telemetry_socket_;
 };
 
 struct PoolFree {

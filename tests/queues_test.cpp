@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <sched.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
+#include <cstring>
 #include <fstream>
 #include <numeric>
 
@@ -219,6 +222,39 @@ TEST_CASE("more cores than queues are fewer workers, and that is said") {
   REQUIRE(plane->notes().size() == 2);
   CHECK_THAT(plane->notes()[0], Catch::Contains("has 1 of the 2 receive queues that cores asks for"));
   CHECK_THAT(plane->notes()[1], Catch::Contains("cores names 2 CPUs, and the ports have queues for 1"));
+}
+
+TEST_CASE("DPDK's telemetry socket tells the counters of running workers") {
+  Capture first, second;
+  first.add(from("198.51.100.20", request("OPTIONS", "a phone")));
+  second.add(from("198.51.100.21", request("OPTIONS", "a phone")));
+  auto wanted = with_two(port(0, {&first, &second}, ",infinite_rx=1"));
+  wanted.run_folder = fs::temp_directory_path() / ("sipward-telemetry-" + std::to_string(getpid()));
+  fs::create_directory(wanted.run_folder);
+  auto plane = started(wanted);
+  sockaddr_un there{};
+  there.sun_family = AF_UNIX;
+  REQUIRE(plane->telemetry_socket().native().size() < sizeof there.sun_path);
+  std::strcpy(there.sun_path, plane->telemetry_socket().c_str());
+  const int client = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  REQUIRE(connect(client, reinterpret_cast<const sockaddr*>(&there), sizeof there) == 0);
+  std::array<char, 16384> answer{};
+  const auto heard = [&] {
+    const auto size = recv(client, answer.data(), answer.size(), 0);
+    return std::string(answer.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  };
+  heard(); // who is there
+  for (int i = 0; i < 100; ++i)
+    for (const std::string_view command : {"/sipward/counters", "/sipward/workers,1"}) {
+      REQUIRE(send(client, command.data(), command.size(), 0) == static_cast<ssize_t>(command.size()));
+      CHECK_THAT(heard(), Catch::Contains("\"received\":") && Catch::Contains("\"verdict_clean\":"));
+    }
+  plane.reset();
+  const std::string_view command = "/sipward/workers";
+  REQUIRE(send(client, command.data(), command.size(), 0) == static_cast<ssize_t>(command.size()));
+  CHECK(heard() == "{\"/sipward/workers\":[]}"); // DPDK's thread goes on, and there are none any more
+  close(client);
+  fs::remove_all(wanted.run_folder);
 }
 
 TEST_CASE("each worker runs on its core") {
