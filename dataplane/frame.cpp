@@ -101,6 +101,7 @@ policy::Why why_not_judged(FrameKind kind) noexcept {
   case FrameKind::NotUdp: return policy::Why::NotUdp;
   case FrameKind::Fragment: return policy::Why::Fragment;
   case FrameKind::Bad: return policy::Why::BadFrame;
+  case FrameKind::BadChecksum: return policy::Why::BadChecksum;
   case FrameKind::Udp: break;
   }
   return policy::Why::Unrelated;

@@ -11,12 +11,13 @@
 namespace sipward::dataplane {
 
 enum class FrameKind : std::uint8_t {
-  Udp,      // `datagram` is filled in
-  NotIp,    // another ethertype
-  NotUdp,   // IP, another protocol; the addresses are filled in, and TCP's ports
-  Fragment, // of an IPv4 UDP or an IPv6 datagram, the first one too; the addresses are filled in, the payload is the
-            // IP packet (fragments.h)
-  Bad,      // lengths or versions contradict each other
+  Udp,         // `datagram` is filled in
+  NotIp,       // another ethertype
+  NotUdp,      // IP, another protocol; the addresses are filled in, and TCP's ports
+  Fragment,    // of an IPv4 UDP or an IPv6 datagram, the first one too; the addresses are filled in, the payload is the
+               // IP packet (fragments.h)
+  Bad,         // lengths or versions contradict each other
+  BadChecksum, // UDP, and its NIC says so: never told by the functions here
 };
 
 // The verdict's reason for a frame that never gets as far as the judge.

@@ -109,6 +109,13 @@ public:
     const bool tagged = is_vlan(static_cast<std::uint16_t>(octets[12] << 8 | octets[13]));
     return frame.pkt_len <= longest_.load(std::memory_order_relaxed) + (tagged ? 4u : 0u);
   }
+  // Does the NIC say that a checksum of IP or UDP is wrong? Not every NIC looks. Such a frame is counted, not judged:
+  // its sender would be told by octets that nobody sent. Inline it leaves as it came, unless its sender stands blocked;
+  // whoever it is for drops it, as without us.
+  static bool has_bad_checksum(const rte_mbuf& frame) noexcept {
+    return (frame.ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_BAD ||
+           (frame.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD;
+  }
   // Can received frames carry half-made checksums (checksum.h)?
   bool half_made_checksums() const noexcept { return kind_ == PortKind::Interface; }
 

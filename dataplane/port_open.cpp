@@ -222,6 +222,8 @@ std::expected<void, std::string> Port::configure(std::uint16_t receive, std::uin
   if (rte_eth_dev_info_get(id_, &info) != 0) return failed("ask about");
   rte_eth_conf conf{};
   if (kind_ == PortKind::Pci) conf.rxmode.mtu = mtu_;
+  if (kind_ != PortKind::Tap) // what this host's own stack sends needs no looking at, and net_tap looks by itself
+    conf.rxmode.offloads = info.rx_offload_capa & (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
   if (const auto fields = rss_fields(spread_, info.flow_type_rss_offloads); receive > 1 && fields != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     conf.rx_adv_conf.rss_conf.rss_hf = fields;

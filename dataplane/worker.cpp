@@ -138,6 +138,7 @@ void Worker::take(const Path& path, std::span<rte_mbuf*> frames, const policy::R
     const std::span octets(rte_pktmbuf_mtod(frames[i], const std::uint8_t*), frames[i]->data_len);
     policy::Datagram datagram;
     kinds[i] = parse_frame(octets, path.from->wire_length(*frames[i]), datagram);
+    if (kinds[i] == FrameKind::Udp && Port::has_bad_checksum(*frames[i])) kinds[i] = FrameKind::BadChecksum;
     datagram.side = path.side;
     cases[i] = policy::open(rules, ledger_, datagram);
   }

@@ -47,15 +47,39 @@ bool in_scope(const Rules& rules, const Datagram& datagram) noexcept {
 } // namespace
 
 std::string_view to_string(Why why) noexcept {
-  static constexpr std::array<std::string_view, kWhys> kNames = {
-      "not_ip",        "not_udp",         "bad_frame",        "fragment",
-      "unrelated",     "answer",          "keepalive",        "malformed",
-      "response",      "clean",           "unmetered",        "excess",
-      "never_blocked", "blocked",         "blocked_endpoint", "blocked_prefix",
-      "too_long",      "transmit_full",   "fragment_tiny",    "fragment_overlap",
-      "fragment_copy", "fragment_excess", "fragment_overdue", "fragment_displaced",
-      "scanner",       "register_flood",  "invite_flood",     "options_flood",
-      "request_flood", "malformed_flood", "enumeration",      "auth_failure"};
+  static constexpr std::array<std::string_view, kWhys> kNames = {"not_ip",
+                                                                 "not_udp",
+                                                                 "bad_frame",
+                                                                 "bad_checksum",
+                                                                 "fragment",
+                                                                 "unrelated",
+                                                                 "answer",
+                                                                 "keepalive",
+                                                                 "malformed",
+                                                                 "response",
+                                                                 "clean",
+                                                                 "unmetered",
+                                                                 "excess",
+                                                                 "never_blocked",
+                                                                 "blocked",
+                                                                 "blocked_endpoint",
+                                                                 "blocked_prefix",
+                                                                 "too_long",
+                                                                 "transmit_full",
+                                                                 "fragment_tiny",
+                                                                 "fragment_overlap",
+                                                                 "fragment_copy",
+                                                                 "fragment_excess",
+                                                                 "fragment_overdue",
+                                                                 "fragment_displaced",
+                                                                 "scanner",
+                                                                 "register_flood",
+                                                                 "invite_flood",
+                                                                 "options_flood",
+                                                                 "request_flood",
+                                                                 "malformed_flood",
+                                                                 "enumeration",
+                                                                 "auth_failure"};
   return kNames[static_cast<std::size_t>(why)];
 }
 

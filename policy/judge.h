@@ -30,6 +30,7 @@ enum class Why : std::uint8_t {
   NotIp,             // ARP, LLDP ... the frame is none of ours
   NotUdp,            // TCP, ICMP ...
   BadFrame,          // lengths that contradict each other
+  BadChecksum,       // of IP or UDP, says the NIC: its receiver drops it, so it is evidence of nothing
   Fragment,          // of an IP datagram that is none of ours
   Unrelated,         // UDP, but not between the outside and a protected server's SIP port
   Answer,            // from a protected server, on the way out
