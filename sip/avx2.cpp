@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "sip/agent_cache_simd.h"
 #include "sip/first_look_simd.h"
 #include "sip/index_simd.h"
 #include "sip/parser_simd.h"
@@ -10,5 +11,8 @@ namespace sipward::sip {
 void index_avx2(std::string_view datagram, Index& out) noexcept { index_simd(datagram, out); }
 FirstLook first_look_avx2(std::string_view datagram) noexcept { return first_look_simd(datagram); }
 void parse_avx2(std::string_view datagram, Message& out) noexcept { parse_simd(datagram, out); }
+const Mark* AgentCache::find_avx2(const Marks& marks, std::string_view datagram, Span value) noexcept {
+  return AgentCacheSimd::find(*this, marks, datagram, value);
+}
 
 } // namespace sipward::sip

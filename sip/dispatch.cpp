@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "sip/agent_cache.h"
 #include "sip/first_look.h"
 #include "sip/index.h"
 #include "sip/parser.h"
@@ -44,11 +45,18 @@ FirstLook first_look(std::string_view datagram) noexcept {
   if (kIsa == Isa::Avx512) return first_look_avx512(datagram);
   return kIsa == Isa::Avx2 ? first_look_avx2(datagram) : first_look_plain(datagram);
 }
+const Mark* AgentCache::find(const Marks& marks, std::string_view datagram, Span value) noexcept {
+  if (kIsa == Isa::Avx512) return find_avx512(marks, datagram, value);
+  return kIsa == Isa::Avx2 ? find_avx2(marks, datagram, value) : find_plain(marks, datagram, value);
+}
 #else
 Isa best_isa() noexcept { return Isa::Plain; }
 void index(std::string_view datagram, Index& out) noexcept { index_plain(datagram, out); }
 Message parse(std::string_view datagram) noexcept { return parse_plain(datagram); }
 FirstLook first_look(std::string_view datagram) noexcept { return first_look_plain(datagram); }
+const Mark* AgentCache::find(const Marks& marks, std::string_view datagram, Span value) noexcept {
+  return find_plain(marks, datagram, value);
+}
 #endif
 
 std::string_view simd_name() noexcept {

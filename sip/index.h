@@ -27,7 +27,7 @@ struct HeaderLine {
   friend bool operator==(const HeaderLine&, const HeaderLine&) = default;
 };
 
-// Columns, not rows: each is written at once, for many headers. No initialisers: it is three thousand octets.
+// No initialisers: it is many octets.
 struct Index {
   Kind kind;
   Method method;
@@ -43,22 +43,36 @@ struct Index {
   std::array<std::uint8_t, kKinds> first;
   std::array<std::uint8_t, kKinds> counts;
 
-  // By header. Where its line begins, which is where the one before it ends; where its colon stands (no colon: its last
-  // octet or beyond); and which it is.
-  static constexpr std::size_t kRoom = kMaxHeaderOctets / 8; // may be written behind the last one, and means nothing
-  std::array<std::uint16_t, kMaxHeaders + 2 + kRoom> begins;
-  std::array<std::uint16_t, kMaxHeaders + 1> colons;
+  // By header. Where its line begins, which is where the one before it ends; and where its colon stands (no colon: its
+  // last octet or beyond).
+  struct Place {
+    std::uint16_t begin, colon;
+  };
+  static constexpr std::size_t kRoom = 40; // may be written behind the last one, and means nothing
+  std::array<Place, kMaxHeaders + 2 + kRoom> places;
   std::array<Header, kMaxHeaders + 1> kinds;
 
   std::uint8_t count(Header header) const noexcept { return counts[static_cast<std::size_t>(header)]; }
   // The header at place i, 1 .. header_count.
   HeaderLine line(std::size_t i, std::string_view datagram) const noexcept;
   // The value of the header at place i without the white space around it; of place 0 it is absent.
-  Span value(std::size_t i, std::string_view datagram) const noexcept;
+  Span value(std::size_t i, std::string_view datagram) const noexcept {
+    if (i == 0) return {};
+    const std::size_t colon = places[i].colon, end = places[i + 1].begin - 1u;
+    if (end - colon < 4 || end - colon > kMaxHeaderOctets) return any_value(i, datagram);
+    // One space before it, CRLF behind it: so it nearly always is.
+    const auto is_ink = [datagram](std::size_t at) { return static_cast<unsigned char>(datagram[at]) > ' '; };
+    if (datagram[colon + 1] != ' ' || !is_ink(colon + 2) || !is_ink(end - 2) || datagram[end - 1] != '\r')
+      return any_value(i, datagram);
+    return {static_cast<std::uint16_t>(colon + 2), static_cast<std::uint16_t>(end - 1)};
+  }
   // The value of the first header of this kind; absent if there is none.
   Span value(Header header, std::string_view datagram) const noexcept {
     return value(first[static_cast<std::size_t>(header)], datagram);
   }
+
+private:
+  Span any_value(std::size_t i, std::string_view datagram) const noexcept;
 };
 
 // Reads every header's place. Any thread; total, allocates nothing. Longer input than 65,535 octets is read as if it

@@ -29,19 +29,19 @@ std::size_t empty_line(std::string_view datagram, std::size_t at) noexcept {
 }
 
 void add(std::string_view datagram, std::size_t i, Index& out) noexcept {
-  const std::size_t begin = out.begins[i], end = out.begins[i + 1] - 1u;
+  const std::size_t begin = out.places[i].begin, end = out.places[i + 1].begin - 1u;
   std::size_t colon = begin;
   while (colon < end && datagram[colon] != ':') ++colon;
   std::size_t name_end = colon < end ? colon : begin;
   while (name_end > begin && is_space(datagram[name_end - 1])) --name_end;
   const Header header = header_of(span(begin, name_end).in(datagram));
-  out.colons[i] = static_cast<std::uint16_t>(colon);
+  out.places[i].colon = static_cast<std::uint16_t>(colon);
   out.kinds[i] = header;
   const auto kind = static_cast<std::size_t>(header);
   if (out.counts[kind]++ == 0 && header != Header::Other) out.first[kind] = static_cast<std::uint8_t>(i);
 }
 
-// Finds where each header begins, up to the empty line. headers[i + 1] is where header i ends.
+// Finds where each header begins, up to the empty line. Header i ends where header i + 1 begins.
 void find_headers(std::string_view datagram, std::size_t at, std::size_t limit, Index& out) noexcept {
   std::size_t count = 0;
   while (at < limit) {
@@ -52,11 +52,11 @@ void find_headers(std::string_view datagram, std::size_t at, std::size_t limit, 
     const std::size_t lf = line_end(datagram, at, limit);
     if (lf == limit && limit < datagram.size()) break; // cut by kMaxHeaderOctets: not a line that we know
     if (!continues(datagram[at]) && count++ == kMaxHeaders) break;
-    if (!continues(datagram[at])) out.begins[count] = static_cast<std::uint16_t>(at);
+    if (!continues(datagram[at])) out.places[count].begin = static_cast<std::uint16_t>(at);
     at = lf + 1; // beyond the limit, where no LF ends the last line
   }
   out.header_count = static_cast<std::uint16_t>(std::min(count, kMaxHeaders));
-  out.begins[out.header_count + 1u] = static_cast<std::uint16_t>(at);
+  out.places[out.header_count + 1u].begin = static_cast<std::uint16_t>(at);
 }
 
 void reset(Index& out) noexcept {
@@ -99,16 +99,16 @@ void index_plain(std::string_view datagram, Index& out) noexcept {
 }
 
 HeaderLine Index::line(std::size_t i, std::string_view datagram) const noexcept {
-  std::size_t end = begins[i + 1] - 1u;
-  if (end > begins[i] && datagram[end - 1] == '\r') --end;
-  return {begins[i], static_cast<std::uint16_t>(std::min<std::size_t>(colons[i], end)), static_cast<std::uint16_t>(end),
+  const auto [begin, colon] = places[i];
+  std::size_t end = places[i + 1].begin - 1u;
+  if (end > begin && datagram[end - 1] == '\r') --end;
+  return {begin, static_cast<std::uint16_t>(std::min<std::size_t>(colon, end)), static_cast<std::uint16_t>(end),
           kinds[i]};
 }
 
-Span Index::value(std::size_t i, std::string_view datagram) const noexcept {
-  if (i == 0) return {};
-  const std::size_t end = begins[i + 1] - 1u;
-  return trim(datagram, std::min<std::size_t>(colons[i] + 1u, end), end);
+Span Index::any_value(std::size_t i, std::string_view datagram) const noexcept {
+  const std::size_t end = places[i + 1].begin - 1u;
+  return trim(datagram, std::min<std::size_t>(places[i].colon + 1u, end), end);
 }
 
 } // namespace sipward::sip

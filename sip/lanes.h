@@ -45,18 +45,41 @@ public:
     return {data + at, _bzhi_u64(~0ull, static_cast<std::uint32_t>(length))};
   }
   // Bit i: is it octet i?
-  std::uint64_t equal(char c) const noexcept { return _mm512_cmpeq_epi8_mask(all_, splat(c)); }
-  std::uint64_t at_most(char c) const noexcept { return _mm512_cmple_epu8_mask(all_, splat(c)); }
+  std::uint64_t equal(char c) const noexcept { return bits_of(_mm512_cmpeq_epi8_mask(all_, splat(c))); }
+  std::uint64_t not_equal(char c) const noexcept { return bits_of(_mm512_cmpneq_epi8_mask(all_, splat(c))); }
+  std::uint64_t at_most(char c) const noexcept { return bits_of(_mm512_cmple_epu8_mask(all_, splat(c))); }
   std::uint64_t between(char low, char high) const noexcept {
-    return _mm512_cmple_epu8_mask(_mm512_sub_epi8(all_, splat(low)), splat(static_cast<char>(high - low)));
+    return bits_of(_mm512_cmple_epu8_mask(_mm512_sub_epi8(all_, splat(low)), splat(static_cast<char>(high - low))));
+  }
+  // The same, but none of these three.
+  std::uint64_t between_but(char low, char high, char a, char b, char c) const noexcept {
+    const __mmask64 in =
+        _mm512_cmple_epu8_mask(_mm512_sub_epi8(all_, splat(low)), splat(static_cast<char>(high - low)));
+    const __mmask64 not_a = _mm512_mask_cmpneq_epi8_mask(in, all_, splat(a));
+    return bits_of(_mm512_mask_cmpneq_epi8_mask(_mm512_mask_cmpneq_epi8_mask(not_a, all_, splat(b)), all_, splat(c)));
   }
   // Space, tab, CR and LF.
   std::uint64_t spaces() const noexcept {
     const __m512i table = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kSpaceTable)));
-    return _mm512_cmpeq_epi8_mask(_mm512_shuffle_epi8(table, all_), all_);
+    return bits_of(_mm512_cmpeq_epi8_mask(_mm512_shuffle_epi8(table, all_), all_));
+  }
+
+  // Bit i of `lines`: a line begins at octet i; and of `odd`: with white space or a control character, or it is empty.
+  // `before` is `octets` and the one in front of it.
+  [[gnu::always_inline]] friend void find_lines(const Block& before, const Block& octets, std::uint64_t& lines,
+                                                std::uint64_t& odd) noexcept {
+    const __mmask64 begins = _mm512_cmpeq_epi8_mask(before.all_, splat('\n'));
+    odd = _mm512_mask_cmple_epu8_mask(begins, octets.all_, splat(' ')); // hardly ever any: let it stay a mask
+    lines = bits_of(begins);
   }
 
 private:
+  // Opaque, so that the compiler moves no arithmetic to mask registers: the way there and back takes ten cycles.
+  static std::uint64_t bits_of(__mmask64 mask) noexcept {
+    std::uint64_t bits = mask;
+    asm("" : "+r"(bits));
+    return bits;
+  }
   friend class LinesOfNote;
   Block(const char* from, std::uint64_t mask) noexcept : all_(_mm512_maskz_loadu_epi8(mask, from)) {}
   explicit Block(__m512i all) noexcept : all_(all) {}
@@ -85,17 +108,18 @@ private:
   __m512i lines_ = _mm512_setzero_si512();
 };
 
-// Writes base + the place of each of the first eight set bits; anything may stand behind those, up to out[7].
+// Writes base + the place of each of the first sixteen set bits; anything may stand behind those, up to out[15].
 inline void write_places(std::uint64_t bits, std::size_t base, std::uint16_t* out) noexcept {
   alignas(64) static constexpr std::uint8_t kIota[64] = {
       0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
       22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
       44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
   const __m512i places = _mm512_maskz_compress_epi8(bits, _mm512_load_si512(kIota));
-  const __m128i wide = _mm_cvtepu8_epi16(_mm512_castsi512_si128(places));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_add_epi16(wide, _mm_set1_epi16(static_cast<short>(base))));
+  const __m256i wide = _mm256_cvtepu8_epi16(_mm512_castsi512_si128(places));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                      _mm256_add_epi16(wide, _mm256_set1_epi16(static_cast<short>(base))));
 }
-constexpr std::uint32_t kPlacesAtOnce = 8;
+constexpr std::uint32_t kPlacesAtOnce = 16;
 
 #else
 
@@ -114,16 +138,26 @@ public:
     const __m256i wanted = splat(c);
     return bits_of(_mm256_cmpeq_epi8(low_, wanted), _mm256_cmpeq_epi8(high_, wanted));
   }
+  std::uint64_t not_equal(char c) const noexcept { return ~equal(c); }
   std::uint64_t at_most(char c) const noexcept { return at_most(low_, high_, c) | ~keep_; } // as if zeroes followed
   std::uint64_t between(char low, char high) const noexcept {
     const __m256i base = splat(low);
     return at_most(_mm256_sub_epi8(low_, base), _mm256_sub_epi8(high_, base), static_cast<char>(high - low));
+  }
+  std::uint64_t between_but(char low, char high, char a, char b, char c) const noexcept {
+    return between(low, high) & ~(equal(a) | equal(b) | equal(c));
   }
   // Space, tab, CR and LF.
   std::uint64_t spaces() const noexcept {
     const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kSpaceTable)));
     return bits_of(_mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, low_), low_),
                    _mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, high_), high_));
+  }
+
+  [[gnu::always_inline]] friend void find_lines(const Block& before, const Block& octets, std::uint64_t& lines,
+                                                std::uint64_t& odd) noexcept {
+    lines = before.equal('\n');
+    odd = lines & octets.at_most(' ');
   }
 
 private:
@@ -169,12 +203,12 @@ private:
 };
 
 inline void write_places(std::uint64_t bits, std::size_t base, std::uint16_t* out) noexcept {
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 8; ++i) {
     out[i] = static_cast<std::uint16_t>(base + _tzcnt_u64(bits));
     bits = _blsr_u64(bits);
   }
 }
-constexpr std::uint32_t kPlacesAtOnce = 4;
+constexpr std::uint32_t kPlacesAtOnce = 8;
 
 #endif
 

@@ -15,14 +15,16 @@ namespace sipward::sip {
 //   ... 0 0 \n c s e q     pattern
 //   ... 0 0 ff df df df df mask: letters in any case
 //
-// Of a name longer than 15 octets only the last 16 stand here; who finds it must look at the rest.
+// Of a name longer than 14 octets only the last 15 stand here; who finds it must look at the rest. In place of the
+// first octet, which is not compared, stands the header.
 struct alignas(32) NameSlot {
   char pattern[16];
   unsigned char mask[16];
+  constexpr Header header() const noexcept { return static_cast<Header>(pattern[0]); }
 };
 
 inline constexpr std::size_t kNameSlots = 64;
-inline constexpr std::size_t kWholeName = 15; // octets that a slot compares wholly
+inline constexpr std::size_t kWholeName = 14; // octets that a slot compares wholly
 
 // A name's key: its last two octets (of the shortest the LF before it, too) and its length.
 constexpr std::uint32_t name_key(std::uint32_t last_two, std::uint32_t length) noexcept {
@@ -55,25 +57,23 @@ inline constexpr std::uint32_t kNameMultiplier = find_multiplier();
 
 struct NameTable {
   std::array<NameSlot, kNameSlots> slots{};
-  std::array<Header, kNameSlots> headers{};
 };
 
 consteval NameTable make_name_table() {
   NameTable table;
-  for (NameSlot& slot : table.slots) slot.mask[0] = 0xff, slot.pattern[0] = 1; // nothing matches an empty one ...
+  for (NameSlot& slot : table.slots) slot.mask[15] = 0xff; // what matches an empty one is Header::Other
   for (const HeaderName& known : kHeaderNames) {
     const std::size_t at = name_slot(name_key(known.name), kNameMultiplier), size = known.name.size();
     NameSlot& slot = table.slots[at];
-    slot.mask[0] = 0, slot.pattern[0] = 0;
-    for (std::size_t i = 0; i < size && i < 16; ++i) {
+    for (std::size_t i = 0; i < size && i < 15; ++i) {
       const char c = known.name[size - 1 - i];
       slot.pattern[15 - i] = text::is_alpha(c) ? static_cast<char>(c & 0xdf) : c;
       slot.mask[15 - i] = text::is_alpha(c) ? 0xdf : 0xff;
     }
     if (size <= kWholeName) slot.pattern[15 - size] = '\n', slot.mask[15 - size] = 0xff;
-    table.headers[at] = known.header;
+    slot.pattern[0] = static_cast<char>(known.header);
   }
-  return table; // ... and if one did, it would be Header::Other
+  return table;
 }
 inline constexpr NameTable kNameTable = make_name_table();
 

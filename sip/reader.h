@@ -51,7 +51,7 @@ private:
   }
   [[gnu::always_inline]] Span value(std::size_t i) const noexcept {
     if (i == 0) return {};
-    const std::size_t end = index_.begins[i + 1] - 1u, colon = index_.colons[i];
+    const std::size_t end = index_.places[i + 1].begin - 1u, colon = index_.places[i].colon;
     return values_.value(colon, end);
   }
   bool has(Header header) const noexcept { return index_.first[static_cast<std::size_t>(header)] != 0; }

@@ -31,59 +31,78 @@ constexpr std::uint64_t packed_token(std::string_view token) noexcept {
   return value;
 }
 
-struct MethodSlot {
-  std::uint64_t token;
-  Method method;
+// How a start line begins: a method or the version, in any case or not, and the space behind it.
+struct alignas(32) StartSlot {
+  char pattern[16];
+  unsigned char mask[16]; // zeroes for what stands in place of the last three octets
+  constexpr Kind kind() const noexcept { return static_cast<Kind>(pattern[13]); }
+  constexpr Method method() const noexcept { return static_cast<Method>(pattern[14]); }
+  constexpr std::uint8_t length() const noexcept { return static_cast<std::uint8_t>(pattern[15]); } // without the space
 };
-constexpr std::size_t kMethodSlots = 64;
-constexpr std::size_t method_slot(std::uint64_t token, std::uint64_t multiplier) noexcept {
-  return token * multiplier >> 58;
+constexpr std::size_t kStartSlots = 64;
+constexpr std::size_t start_slot(std::uint32_t octets, std::uint32_t multiplier) noexcept {
+  return (octets & 0xdfdf'dfdf) * multiplier >> 26;
 }
 
-constexpr std::array<MethodSlot, 13> kShortMethods{{
-    {packed_token("REGISTER"), Method::Register},
-    {packed_token("INVITE"), Method::Invite},
-    {packed_token("ACK"), Method::Ack},
-    {packed_token("BYE"), Method::Bye},
-    {packed_token("CANCEL"), Method::Cancel},
-    {packed_token("OPTIONS"), Method::Options},
-    {packed_token("NOTIFY"), Method::Notify},
-    {packed_token("PUBLISH"), Method::Publish},
-    {packed_token("MESSAGE"), Method::Message},
-    {packed_token("INFO"), Method::Info},
-    {packed_token("PRACK"), Method::Prack},
-    {packed_token("UPDATE"), Method::Update},
-    {packed_token("REFER"), Method::Refer},
+struct ShortStart {
+  std::string_view octets;
+  Method method;
+};
+constexpr std::array<ShortStart, 14> kShortStarts{{
+    {"REGISTER ", Method::Register},
+    {"INVITE ", Method::Invite},
+    {"ACK ", Method::Ack},
+    {"BYE ", Method::Bye},
+    {"CANCEL ", Method::Cancel},
+    {"OPTIONS ", Method::Options},
+    {"NOTIFY ", Method::Notify},
+    {"PUBLISH ", Method::Publish},
+    {"MESSAGE ", Method::Message},
+    {"INFO ", Method::Info},
+    {"PRACK ", Method::Prack},
+    {"UPDATE ", Method::Update},
+    {"REFER ", Method::Refer},
+    {"SIP/2.0 ", Method::Other},
 }};
+constexpr std::uint32_t first_four(std::string_view octets) noexcept {
+  return static_cast<std::uint32_t>(packed_token(octets.substr(0, 4)));
+}
 
-consteval std::uint64_t find_method_multiplier() {
-  for (std::uint64_t candidate = 0x9e37'79b9'7f4a'7c15;; candidate += 0x1000'0002) {
+consteval std::uint32_t find_start_multiplier() {
+  for (std::uint32_t candidate = 0x9e37'79b9;; candidate += 0x0001'0002) {
     std::uint64_t taken = 0;
     bool good = true;
-    for (const MethodSlot& known : kShortMethods) {
-      const std::uint64_t bit = std::uint64_t{1} << method_slot(known.token, candidate);
+    for (const ShortStart& known : kShortStarts) {
+      const std::uint64_t bit = std::uint64_t{1} << start_slot(first_four(known.octets), candidate);
       good = good && (taken & bit) == 0;
       taken |= bit;
     }
     if (good) return candidate;
   }
 }
-constexpr std::uint64_t kMethodMultiplier = find_method_multiplier();
+constexpr std::uint32_t kStartMultiplier = find_start_multiplier();
 
-consteval std::array<MethodSlot, kMethodSlots> make_method_table() {
-  std::array<MethodSlot, kMethodSlots> table{};
-  for (const MethodSlot& known : kShortMethods) table[method_slot(known.token, kMethodMultiplier)] = known;
+consteval StartSlot make_start_slot(const ShortStart& known) {
+  StartSlot slot{};
+  const bool any_case = known.method != Method::Other;
+  for (std::size_t i = 0; i < known.octets.size(); ++i) {
+    const char c = known.octets[i];
+    slot.pattern[i] = c;
+    slot.mask[i] = any_case && c != ' ' ? 0xdf : 0xff;
+  }
+  slot.pattern[13] = static_cast<char>(any_case ? Kind::Request : Kind::Response);
+  slot.pattern[14] = static_cast<char>(known.method);
+  slot.pattern[15] = static_cast<char>(known.octets.size() - 1);
+  return slot;
+}
+consteval std::array<StartSlot, kStartSlots> make_start_table() {
+  std::array<StartSlot, kStartSlots> table{};
+  for (StartSlot& slot : table) slot = make_start_slot(kShortStarts[0]); // a free slot: what stands in another one
+  for (const ShortStart& known : kShortStarts)
+    table[start_slot(first_four(known.octets), kStartMultiplier)] = make_start_slot(known);
   return table;
 }
-constexpr std::array<MethodSlot, kMethodSlots> kMethodTable = make_method_table();
-
-// `count` <= 8 octets as a method in any case; Other if it is not one of the table's.
-inline Method short_method(std::uint64_t octets, std::uint32_t count) noexcept {
-  const std::uint64_t token = _bzhi_u64(octets, count * 8) & 0xdfdf'dfdf'dfdf'dfdf;
-  const MethodSlot& slot = kMethodTable[method_slot(token, kMethodMultiplier)];
-  // A NUL at the end is not the same as nothing: "ACK", NUL has the token of "ACK".
-  return slot.token == token && (octets >> (8 * count - 8) & 0xff) != 0 ? slot.method : Method::Other;
-}
+constexpr std::array<StartSlot, kStartSlots> kStartTable = make_start_table();
 
 // A sip URI of `length` octets that the plain way would take: nothing odd in it, a host, and at most one colon behind
 // the scheme's, so that it is no IPv6 address.
@@ -91,14 +110,14 @@ inline Method short_method(std::uint64_t octets, std::uint32_t count) noexcept {
                                                 std::uint32_t length) noexcept {
   std::uint32_t scheme;
   std::memcpy(&scheme, data + begin, sizeof scheme);
-  if ((scheme & 0xffdfdfdf) != 0x3a504953 || length < 5) return false; // "SIP:"
+  if ((scheme & 0xffdfdfdf) != 0x3a504953) return false; // "SIP:"
   const Block uri = Block::first(data, begin, readable, length);
-  const std::uint64_t good = uri.between('!', '~') & ~(uri.equal('<') | uri.equal('>') | uri.equal('"'));
   const std::uint64_t at = uri.equal('@');
   const auto host = static_cast<std::uint32_t>(at != 0 ? _tzcnt_u64(at) + 1 : 4);
-  if (host >= length || _bzhi_u64(~good, length) != 0 || _mm_popcnt_u64(uri.equal(':')) > 2) return false;
-  const char first = data[begin + host];
-  return first != ';' && first != '?';
+  if (_bzhi_u64(~uri.between_but('!', '~', '<', '>', '"'), length) != 0 || _mm_popcnt_u64(uri.equal(':')) > 2 ||
+      host >= length)
+    return false;
+  return (data[begin + host] | 4) != '?'; // nor is it ;
 }
 
 // The line [0, end) of a datagram of `size` >= 64 octets. False: unusual, read_start_line() knows. A first look does
@@ -106,26 +125,29 @@ inline Method short_method(std::uint64_t octets, std::uint32_t count) noexcept {
 template<bool JudgeUri>
 [[gnu::always_inline]] inline bool read_usual_start_line(const char* data, std::size_t size, std::size_t end,
                                                          StartLine& out) noexcept {
-  std::uint64_t head, tail;
+  std::uint32_t head;
   std::memcpy(&head, data, sizeof head);
   if (end < 12) return false;
-  std::memcpy(&tail, data + end - 8, sizeof tail);
-  if (head == packed_token("SIP/2.0 ")) {
+  const StartSlot& slot = kStartTable[start_slot(head, kStartMultiplier)];
+  const __m128i octets = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data));
+  const __m128i pattern = _mm_load_si128(reinterpret_cast<const __m128i*>(slot.pattern));
+  const __m128i mask = _mm_load_si128(reinterpret_cast<const __m128i*>(slot.mask));
+  if (!_mm_testz_si128(_mm_xor_si128(octets, pattern), mask)) return false;
+  if (slot.kind() == Kind::Response) {
     const auto digit = [data](std::size_t i) { return static_cast<unsigned>(data[i]) - '0'; };
     const unsigned a = digit(8), b = digit(9), c = digit(10);
     if (a - 1 > 5 || b > 9 || c > 9 || data[11] != ' ') return false;
     out = {static_cast<std::uint32_t>(Kind::Response), 0, a * 100 + b * 10 + c, 0, 0};
     return true;
   }
-  const auto first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data));
-  const std::uint32_t space =
-      _tzcnt_u32(static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(first, _mm_set1_epi8(' ')))));
-  if (tail != packed_token(" SIP/2.0") || space - 1 > 7 || end < space + 14) return false;
-  const auto length = static_cast<std::uint32_t>(end - 8 - space - 1);
-  if (length > 64 || space + 1 + 64 > size) return false;
-  const Method method = short_method(head, space);
-  if (method == Method::Other || (JudgeUri && !is_plain_uri(data, size, space + 1, length))) return false;
-  out = {static_cast<std::uint32_t>(Kind::Request), static_cast<std::uint32_t>(method), 0, space,
+  std::uint64_t tail;
+  std::memcpy(&tail, data + end - 8, sizeof tail);
+  const std::uint32_t space = slot.length();
+  constexpr std::size_t kLeast = 5, kMost = 64; // of a URI
+  const std::size_t length = end - 8 - (space + 1);
+  if (tail != packed_token(" SIP/2.0") || length - kLeast > kMost - kLeast) return false;
+  if (JudgeUri && !is_plain_uri(data, size, space + 1, static_cast<std::uint32_t>(length))) return false;
+  out = {static_cast<std::uint32_t>(Kind::Request), static_cast<std::uint32_t>(slot.method()), 0, space,
          static_cast<std::uint32_t>(end - 8)};
   return true;
 }
