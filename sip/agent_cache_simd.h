@@ -37,17 +37,21 @@ inline bool may_read_32(std::size_t begin, std::size_t end) noexcept { return be
 
 class AgentCacheSimd {
 public:
-  [[gnu::always_inline]] static const Mark* find(AgentCache& cache, const Marks& marks, std::string_view datagram,
-                                                 Span value) noexcept {
-    if (!AgentCache::is_kept(value) || !may_read_32(value.begin, datagram.size())) [[unlikely]]
-      return cache.find_plain(marks, datagram, value);
-    const __m256i octets = first_octets(datagram.data() + value.begin, value.size());
-    AgentCache::Entry& entry = cache.entry_of(datagram.data() + value.end);
+  [[gnu::always_inline]] static const AgentCache::Entry& entry(AgentCache& cache, const Marks& marks,
+                                                               std::string_view datagram, Span value) noexcept {
+    auto word = std::bit_cast<std::uint32_t>(value);
+    asm("" : "+r"(word)); // in one piece: the compiler would take it apart in a vector register
+    const std::size_t begin = word & 0xffff, end = word >> 16, size = end - begin;
+    const char* const octets = datagram.data() + begin;
+    if (size - 1 >= AgentCache::kOctets || end < 16 || !may_read_32(begin, datagram.size())) [[unlikely]]
+      return cache.look_up(marks, {octets, size});
+    const __m256i name = first_octets(octets, size);
+    AgentCache::Entry& entry = cache.slot(octets + size);
     const __m256i other =
-        _mm256_xor_si256(octets, _mm256_load_si256(reinterpret_cast<const __m256i*>(entry.name.data())));
+        _mm256_xor_si256(name, _mm256_load_si256(reinterpret_cast<const __m256i*>(entry.name.data())));
     if (!_mm256_testz_si256(other, other) || entry.marks != marks.id()) [[unlikely]]
-      AgentCache::learn(entry, std::bit_cast<AgentCache::Words>(octets), marks, value.in(datagram));
-    return entry.mark;
+      return AgentCache::learn(entry, marks, {octets, size});
+    return entry;
   }
 };
 

@@ -11,8 +11,8 @@ namespace sipward::sip {
 void index_avx512(std::string_view datagram, Index& out) noexcept { index_simd(datagram, out); }
 FirstLook first_look_avx512(std::string_view datagram) noexcept { return first_look_simd(datagram); }
 void parse_avx512(std::string_view datagram, Message& out) noexcept { parse_simd(datagram, out); }
-const Mark* AgentCache::find_avx512(const Marks& marks, std::string_view datagram, Span value) noexcept {
-  return AgentCacheSimd::find(*this, marks, datagram, value);
+const AgentCache::Entry& AgentCache::entry_avx512(const Marks& marks, std::string_view datagram, Span value) noexcept {
+  return AgentCacheSimd::entry(*this, marks, datagram, value);
 }
 
 } // namespace sipward::sip

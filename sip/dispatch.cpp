@@ -45,17 +45,17 @@ FirstLook first_look(std::string_view datagram) noexcept {
   if (kIsa == Isa::Avx512) return first_look_avx512(datagram);
   return kIsa == Isa::Avx2 ? first_look_avx2(datagram) : first_look_plain(datagram);
 }
-const Mark* AgentCache::find(const Marks& marks, std::string_view datagram, Span value) noexcept {
-  if (kIsa == Isa::Avx512) return find_avx512(marks, datagram, value);
-  return kIsa == Isa::Avx2 ? find_avx2(marks, datagram, value) : find_plain(marks, datagram, value);
+const AgentCache::Entry& AgentCache::entry(const Marks& marks, std::string_view datagram, Span value) noexcept {
+  if (kIsa == Isa::Avx512) return entry_avx512(marks, datagram, value);
+  return kIsa == Isa::Avx2 ? entry_avx2(marks, datagram, value) : entry_plain(marks, datagram, value);
 }
 #else
 Isa best_isa() noexcept { return Isa::Plain; }
 void index(std::string_view datagram, Index& out) noexcept { index_plain(datagram, out); }
 Message parse(std::string_view datagram) noexcept { return parse_plain(datagram); }
 FirstLook first_look(std::string_view datagram) noexcept { return first_look_plain(datagram); }
-const Mark* AgentCache::find(const Marks& marks, std::string_view datagram, Span value) noexcept {
-  return find_plain(marks, datagram, value);
+const AgentCache::Entry& AgentCache::entry(const Marks& marks, std::string_view datagram, Span value) noexcept {
+  return entry_plain(marks, datagram, value);
 }
 #endif
 

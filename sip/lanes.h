@@ -30,6 +30,9 @@ inline bool is_control_or_space(char c) noexcept { return static_cast<unsigned c
 // By low nibble: the white space that has it, or what cannot have it.
 alignas(16) constexpr char kSpaceTable[16] = {' ', 0, 0, 0, 0, 0, 0, 0, 0, '\t', '\n', 0, 0, '\r', 0, 0};
 
+// By low nibble: a u, CR and LF as setting bit 5 makes them.
+alignas(16) constexpr char kNoteTable[16] = {0, 0, 0, 0, 0, 'u', 0, 0, 0, 0, '\n' | 0x20, 0, 0, '\r' | 0x20, 0, 0};
+
 #if defined(__AVX512BW__) && defined(__AVX512VBMI2__)
 
 // Up to 64 octets at `at` of `readable` >= 64; those behind the last one are zeroes, and are not touched.
@@ -87,25 +90,29 @@ private:
   __m512i all_;
 };
 
-// Looks for lines that begin with a u, or with no letter, as empty ones do.
+// Looks for lines that begin with a u, and for empty ones; a line that begins with - or * is found as well.
 class LinesOfNote {
 public:
   // Bit i: such a line begins at octet i; `before` is `octets` and the one in front of it.
   [[gnu::always_inline]] std::uint64_t in(const Block& before, const Block& octets) noexcept {
-    const __mmask64 lines = before.equal('\n');
-    const __m512i from_u = _mm512_ternarylogic_epi64(octets.all_, Block::splat('U'), fold_, 0x28); // (a ^ b) & c
-    lines_ = _mm512_mask_sub_epi8(lines_, lines, lines_, _mm512_set1_epi8(-1));
-    return _mm512_mask_cmpgt_epu8_mask(lines, _mm512_sub_epi8(from_u, Block::splat(1)), Block::splat(0x1e));
+    last_ = _mm512_cmpeq_epi8_mask(before.all_, Block::splat('\n'));
+    lines_ = _mm512_mask_sub_epi8(lines_, last_, lines_, one_);
+    const __m512i folded = _mm512_or_si512(octets.all_, Block::splat(' '));
+    return Block::bits_of(_mm512_mask_cmpeq_epi8_mask(last_, folded, _mm512_shuffle_epi8(table_, folded)));
   }
-  // No more than 128 lines were seen, for sure.
+  // The LFs in the last `before`.
+  std::uint64_t last_ends() const noexcept { return Block::bits_of(last_); }
+  // No more than 128 lines were seen, for sure (an octet may be looked at twice).
   bool few() const noexcept {
     const __m512i eights = _mm512_sad_epu8(lines_, _mm512_setzero_si512());
     return _mm512_cmpgt_epu64_mask(eights, _mm512_set1_epi64(16)) == 0;
   }
 
 private:
-  const __m512i fold_ = _mm512_set1_epi8(static_cast<char>(0xdf));
+  const __m512i table_ = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kNoteTable)));
+  const __m512i one_ = _mm512_set1_epi8(-1);
   __m512i lines_ = _mm512_setzero_si512();
+  __mmask64 last_ = 0;
 };
 
 // Writes base + the place of each of the first sixteen set bits; anything may stand behind those, up to out[15].
@@ -190,16 +197,20 @@ private:
 class LinesOfNote {
 public:
   [[gnu::always_inline]] std::uint64_t in(const Block& before, const Block& octets) noexcept {
-    const std::uint64_t lines = before.equal('\n');
-    const __m256i u = Block::splat('U'), fold = _mm256_set1_epi8(static_cast<char>(0xdf)), one = Block::splat(1);
-    const auto from_u = [&](__m256i o) { return _mm256_sub_epi8(_mm256_and_si256(_mm256_xor_si256(o, u), fold), one); };
-    lines_ += static_cast<std::uint32_t>(_mm_popcnt_u64(lines));
-    return lines & ~octets.at_most(from_u(octets.low_), from_u(octets.high_), 0x1e);
+    last_ = before.equal('\n');
+    lines_ += static_cast<std::uint32_t>(_mm_popcnt_u64(last_));
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kNoteTable)));
+    const __m256i low = _mm256_or_si256(octets.low_, Block::splat(' '));
+    const __m256i high = _mm256_or_si256(octets.high_, Block::splat(' '));
+    return last_ & octets.bits_of(_mm256_cmpeq_epi8(low, _mm256_shuffle_epi8(table, low)),
+                                  _mm256_cmpeq_epi8(high, _mm256_shuffle_epi8(table, high)));
   }
+  std::uint64_t last_ends() const noexcept { return last_; }
   bool few() const noexcept { return lines_ <= 128; }
 
 private:
   std::uint32_t lines_ = 0;
+  std::uint64_t last_ = 0;
 };
 
 inline void write_places(std::uint64_t bits, std::size_t base, std::uint16_t* out) noexcept {
@@ -225,14 +236,20 @@ constexpr std::uint32_t kPlacesAtOnce = 8;
   return out + count;
 }
 
+// Does the value that ends with this LF end with CRLF behind something visible?
+[[gnu::always_inline]] inline bool ends_usually(const char* data, std::size_t lf) noexcept {
+  std::uint16_t last;
+  std::memcpy(&last, data + lf - 2, sizeof last);
+  constexpr std::uint32_t kCrInk = '\r' << 8 | '!', kInks = 0xff - '!';
+  return last - kCrInk <= kInks;
+}
 // Does the value between this colon and this LF stand between one space and CRLF? It may be read up to colon + 2, and
 // something stands before the colon.
 [[gnu::always_inline]] inline bool is_usual_value(const char* data, std::size_t colon, std::size_t lf) noexcept {
-  std::uint16_t first, last;
+  std::uint16_t first;
   std::memcpy(&first, data + colon + 1, sizeof first);
-  std::memcpy(&last, data + lf - 2, sizeof last);
-  constexpr std::uint32_t kSpaceInk = ' ' << 8 | '!', kCrInk = '\r' << 8 | '!', kInks = 0xff - '!';
-  return std::rotl(first, 8) - kSpaceInk <= kInks && last - kCrInk <= kInks;
+  constexpr std::uint32_t kSpaceInk = ' ' << 8 | '!', kInks = 0xff - '!';
+  return std::rotl(first, 8) - kSpaceInk <= kInks && ends_usually(data, lf);
 }
 
 } // namespace

@@ -58,7 +58,8 @@ const Mark* Marks::user_agent(std::string_view value) const noexcept {
 }
 
 const Mark* Marks::find(const FirstLook& look, std::string_view datagram, AgentCache* cache) const noexcept {
-  const Mark* mark = user_agent(datagram, look.user_agent, cache);
+  if (cache) return cache->find_hard(*this, datagram, look.user_agent);
+  const Mark* mark = user_agent(look.user_agent.in(datagram));
   return mark && mark->weight == Weight::Hard ? mark : nullptr;
 }
 
