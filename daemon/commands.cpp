@@ -166,19 +166,15 @@ int unblock_without_daemon(const Asker& asker, const std::string& text, const st
   if (!prefix) return refuse("not an address or prefix: " + text);
   return without_daemon(asker, nobody, to_string(*prefix) + " is not blocked any more",
                         [&](nft::Nft& table) -> std::expected<void, nft::Error> {
-                          // The daemon's settings are not at hand, so prefixes are read by their usual lengths; their
-                          // first address is what counts.
-                          auto elements = table.read_all();
-                          if (!elements) return std::unexpected(elements.error());
-                          std::vector<nft::Change> changes;
-                          for (const auto& element : *elements)
-                            if (prefix->holds(element.subject.prefix) ||
-                                (prefix->is_host() && element.subject.kind == policy::SubjectKind::Host &&
-                                 element.subject.prefix.holds(prefix->base)))
-                              changes.push_back({nft::Change::Kind::Delete, element.subject, {}});
-                          if (changes.empty())
+                          const auto lifted = table.lift([&](const nft::Element& element) {
+                            return prefix->holds(element.subject.prefix) ||
+                                   (prefix->is_host() && element.subject.kind == policy::SubjectKind::Host &&
+                                    element.subject.prefix.holds(prefix->base));
+                          });
+                          if (!lifted) return std::unexpected(lifted.error());
+                          if (*lifted == 0)
                             return std::unexpected(nft::Error{ENOENT, to_string(*prefix) + " is not blocked"});
-                          return table.commit(changes);
+                          return {};
                         });
 }
 

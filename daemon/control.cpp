@@ -353,7 +353,7 @@ policy::PrefixSet Control::let_through() const {
 
 void Control::refresh_never_blocked() {
   collect(blocks_.set_never_blocked(never_blocked({})));
-  if (const auto replaced = nft_->replace_allowed(let_through()); !replaced) {
+  if (const auto replaced = nft_->replace_never_blocked(let_through()); !replaced) {
     spdlog::warn("{}; making the table anew", replaced.error().message);
     resynchronise();
   }

@@ -3,9 +3,6 @@
 
 #include <libmnl/libmnl.h>
 #include <libnftnl/common.h>
-#include <libnftnl/expr.h>
-#include <libnftnl/set.h>
-#include <libnftnl/table.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -18,18 +15,17 @@
 #include <functional>
 #include <map>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "daemon/nft_batch.h"
-#include "daemon/nft_chains.h"
+#include "daemon/nft_elements.h"
 
 // The sending half: one netlink socket, non-blocking. The kernel works on a request inside our sendmsg() and queues
 // every answer before it returns (a dump's next part: before recvmsg() returns), so an empty queue means that there is
 // no more.
 namespace sipward::daemon::nft {
 namespace {
-
-using policy::Family;
 
 // A batch of 2^20 IPv6 renewals is 108 MiB. Past the limit is a mistake, not a flood.
 constexpr std::size_t kBatchOctetsMax = std::size_t{256} << 20;
@@ -42,8 +38,6 @@ constexpr int kDumpAttempts = 16;
 struct CloseSocket {
   void operator()(mnl_socket* socket) const noexcept { mnl_socket_close(socket); }
 };
-using Set = std::unique_ptr<nftnl_set, Freed<nftnl_set_free>>;
-using Iterator = std::unique_ptr<nftnl_set_elems_iter, Freed<nftnl_set_elems_iter_destroy>>;
 
 const char* advice(int code) {
   switch (code) {
@@ -69,40 +63,13 @@ int code_of(const nlmsghdr& message) {
   return -*static_cast<const int*>(mnl_nlmsg_get_payload(&message));
 }
 
-policy::Subject subject_of(const BlockedSet& set, std::span<const std::uint8_t> key, const Layout& layout) {
-  policy::Address base{set.family, {}};
-  std::ranges::copy(key.first(std::min(key.size(), base.wire().size())), base.octets.begin());
-  return {.kind = set.kind, .prefix = {base, length_of(set, layout)}};
-}
-
-// The elements of one NFT_MSG_NEWSETELEM message.
-std::vector<Element> elements_of(const nlmsghdr& message, const BlockedSet& set, const Layout& layout) {
-  std::vector<Element> result;
-  const Set parsed(made(nftnl_set_alloc()));
-  if (nftnl_set_elems_nlmsg_parse(&message, parsed.get()) < 0) return result;
-  const Iterator iterator(made(nftnl_set_elems_iter_create(parsed.get())));
-  while (nftnl_set_elem* elem = nftnl_set_elems_iter_next(iterator.get())) {
-    std::uint32_t size = 0;
-    const auto* key = static_cast<const std::uint8_t*>(nftnl_set_elem_get(elem, NFTNL_SET_ELEM_KEY, &size));
-    if (key == nullptr) continue;
-    Element element{.subject = subject_of(set, {key, size}, layout)};
-    if (nftnl_set_elem_is_set(elem, NFTNL_SET_ELEM_EXPIRATION))
-      element.remaining = std::chrono::milliseconds(nftnl_set_elem_get_u64(elem, NFTNL_SET_ELEM_EXPIRATION));
-    if (nftnl_set_elem_is_set(elem, NFTNL_SET_ELEM_EXPR)) {
-      const auto* counter = static_cast<const nftnl_expr*>(nftnl_set_elem_get(elem, NFTNL_SET_ELEM_EXPR, &size));
-      element.packets = nftnl_expr_get_u64(counter, NFTNL_EXPR_CTR_PACKETS);
-      element.octets = nftnl_expr_get_u64(counter, NFTNL_EXPR_CTR_BYTES);
-    }
-    result.push_back(element);
-  }
-  return result;
-}
-
 } // namespace
 
 struct Nft::State {
   std::unique_ptr<mnl_socket, CloseSocket> socket;
-  Layout layout; // last installed
+  Layout layout;          // last installed
+  bool installed = false; // by us
+  Standing standing;      // since then
   std::uint32_t sequence = 0;
   std::vector<std::uint8_t> reply = std::vector<std::uint8_t>(kReplyOctets);
   std::vector<std::uint8_t> request = std::vector<std::uint8_t>(Batch::kRoom);
@@ -116,7 +83,10 @@ struct Nft::State {
   Result transact_once(const Batch& batch);
   nlmsghdr* ask(std::uint16_t type, std::uint16_t flags);
   Result answer(const nlmsghdr* request, const std::string& what, const Each& each);
-  std::expected<std::vector<Element>, Error> dump(const BlockedSet& set);
+  std::expected<std::vector<SubjectSet>, Error> list_sets();
+  std::expected<std::vector<Element>, Error> list_elements(const SubjectSet& set);
+  using Elements = std::map<SubjectSet, std::map<policy::Subject, Element>>;
+  std::expected<Elements, Error> list_elements();
 };
 
 // Lets the socket queue so many octets. The privileged way passes over net.core.{w,r}mem_max; the other goes as far as
@@ -216,18 +186,53 @@ Nft::State::Result Nft::State::answer(const nlmsghdr* question, const std::strin
   return {};
 }
 
-std::expected<std::vector<Element>, Error> Nft::State::dump(const BlockedSet& set) {
+// The sets of our table that hold subjects, as they stand.
+std::expected<std::vector<SubjectSet>, Error> Nft::State::list_sets() {
+  for (int attempt = 1;; ++attempt) {
+    std::vector<SubjectSet> sets;
+    nlmsghdr* question = ask(NFT_MSG_GETSET, NLM_F_DUMP);
+    mnl_attr_put_strz(question, NFTA_SET_TABLE, kTable);
+    const auto done = answer(question, "list the sets", [&](const nlmsghdr& message) {
+      if (const auto set = set_of(message)) sets.push_back(*set);
+    });
+    if (done) return sets;
+    if (done.error().code != EINTR || attempt == kDumpAttempts) return std::unexpected(done.error());
+  }
+}
+
+std::expected<std::vector<Element>, Error> Nft::State::list_elements(const SubjectSet& set) {
+  const auto name = name_of(set);
   std::vector<Element> elements;
   for (int attempt = 1;; ++attempt) {
     elements.clear();
     nlmsghdr* question = ask(NFT_MSG_GETSETELEM, NLM_F_DUMP);
-    put_set_name(question, set.name);
-    const auto done = answer(question, std::string("list the set ") + set.name, [&](const nlmsghdr& message) {
-      for (const auto& element : elements_of(message, set, layout)) elements.push_back(element);
+    put_set_name(question, name);
+    const auto done = answer(question, "list the set " + name, [&](const nlmsghdr& message) {
+      for (const auto& element : elements_of(message, set)) elements.push_back(element);
     });
     if (done) return elements;
     if (done.error().code != EINTR || attempt == kDumpAttempts) return std::unexpected(done.error());
   }
+}
+
+// A dump goes by position: when a set's hash grows between two of its parts (the kernel does that behind a big commit's
+// back), elements are told twice or not at all, and nothing says so. So a set has been read when one more dump brings
+// no element that was not known.
+std::expected<Nft::State::Elements, Error> Nft::State::list_elements() {
+  const auto sets = list_sets();
+  if (!sets) return std::unexpected(sets.error());
+  Elements all;
+  for (const auto& set : *sets) {
+    auto& known = all[set];
+    for (bool grown = true; grown;) {
+      const auto before = known.size();
+      const auto listed = list_elements(set);
+      if (!listed) return std::unexpected(listed.error());
+      for (const auto& element : *listed) known.insert_or_assign(element.subject, element);
+      grown = known.size() != before;
+    }
+  }
+  return all;
 }
 
 Nft::Nft(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -249,8 +254,8 @@ std::expected<Nft, Error> Nft::open() {
   return nft;
 }
 
-std::expected<void, Error> Nft::install(const Layout& layout, const policy::PrefixSet& allowed,
-                                        std::span<const Change> elements) {
+std::expected<void, Error> Nft::install(const Layout& layout, const policy::PrefixSet& never_blocked,
+                                        std::span<const Change> changes) {
   // New kernels take a chain on an interface that is not there; it would guard nothing, in silence.
   auto hooked = layout.taken;
   if (layout.hook == config::Hook::Ingress)
@@ -258,63 +263,80 @@ std::expected<void, Error> Nft::install(const Layout& layout, const policy::Pref
   for (const auto& interface : hooked)
     if (if_nametoindex(interface.c_str()) == 0)
       return std::unexpected(failure(ENODEV, "hook the ingress of interface '" + interface + "'"));
-  const auto batch = build_install(layout, allowed, elements);
-  if (!batch) return std::unexpected(batch.error());
-  auto done = state_->transact(*batch);
-  if (done) state_->layout = layout;
-  return done;
+  auto plan = build_install(layout, never_blocked, changes);
+  if (!plan) return std::unexpected(plan.error());
+  auto done = state_->transact(plan->batch);
+  if (!done) return done;
+  state_->layout = layout;
+  state_->installed = true;
+  state_->standing = std::move(*plan->standing);
+  return {};
 }
 
 std::expected<void, Error> Nft::commit(std::span<const Change> changes) {
   if (changes.empty()) return {};
-  const auto batch = build_changes(state_->layout, changes);
-  if (!batch) return std::unexpected(batch.error());
-  return state_->transact(*batch);
-}
-
-std::expected<void, Error> Nft::replace_allowed(const policy::PrefixSet& allowed) {
-  return state_->transact(build_allowed(allowed));
-}
-
-std::expected<void, Error> Nft::flush_elements() {
-  auto done = state_->transact(build_flush());
-  if (!done && done.error().code == ENOENT) return {};
+  auto plan = build_changes(state_->layout, state_->standing, changes);
+  if (!plan) return std::unexpected(plan.error());
+  // Rules and ranges are made anew from what we know; of another process's table we know too little.
+  if (plan->standing && !state_->installed) return std::unexpected(failure(EINVAL, "change a table not our own"));
+  auto done = state_->transact(plan->batch);
+  if (done && plan->standing) state_->standing = std::move(*plan->standing);
   return done;
 }
 
-std::expected<std::optional<Element>, Error> Nft::read(const policy::Subject& subject) {
-  const auto set = set_of(subject, state_->layout);
+std::expected<void, Error> Nft::replace_never_blocked(const policy::PrefixSet& never_blocked) {
+  return state_->transact(build_never_blocked(never_blocked));
+}
+
+std::expected<std::optional<Element>, Error> Nft::read(const policy::Subject& subject, Effect effect) {
+  const auto set = set_of(subject, effect, state_->layout);
   if (!set) return std::unexpected(set.error());
   nlmsghdr* question = state_->ask(NFT_MSG_GETSETELEM, NLM_F_ACK);
-  put_set_name(question, (*set)->name);
-  put_key(question, subject.prefix.base.wire());
+  put_set_name(question, name_of(*set));
+  put_key(question, key_of(subject));
   std::optional<Element> found;
   const auto done = state_->answer(question, "read " + policy::to_string(subject), [&](const nlmsghdr& message) {
-    for (const auto& element : elements_of(message, **set, state_->layout)) found = element;
+    for (const auto& element : elements_of(message, *set)) found = element;
   });
   if (!done && done.error().code == ENOENT) return std::nullopt;
   if (!done) return std::unexpected(done.error());
   return found;
 }
 
-// A dump goes by position: when a set's hash grows between two of its parts (the kernel does that behind a big commit's
-// back), elements are told twice or not at all, and nothing says so. So a set has been read when one more dump brings
-// no element that was not known.
 std::expected<std::vector<Element>, Error> Nft::read_all() {
-  std::map<policy::Subject, Element> known;
-  for (const auto& set : kBlockedSets) {
-    for (bool grown = true; grown;) {
-      const auto before = known.size();
-      const auto dumped = state_->dump(set);
-      if (!dumped) return std::unexpected(dumped.error());
-      for (const auto& element : *dumped) known.insert_or_assign(element.subject, element);
-      grown = known.size() != before;
-    }
-  }
+  const auto all = state_->list_elements();
+  if (!all) return std::unexpected(all.error());
   std::vector<Element> elements;
-  elements.reserve(known.size());
-  for (const auto& [subject, element] : known) elements.push_back(element);
+  for (const auto& [set, members] : *all)
+    for (const auto& [subject, element] : members) elements.push_back(element);
+  std::ranges::sort(elements, {}, [](const Element& element) { return std::tie(element.subject, element.effect); });
   return elements;
+}
+
+std::expected<std::size_t, Error> Nft::lift(const std::function<bool(const Element&)>& asked_for) {
+  const auto all = state_->list_elements();
+  if (!all && all.error().code == ENOENT) return 0;
+  if (!all) return std::unexpected(all.error());
+  std::map<SubjectSet, std::vector<policy::Subject>> lifted;
+  std::size_t count = 0;
+  for (const auto& [set, members] : *all)
+    for (const auto& [subject, element] : members)
+      if (asked_for(element)) {
+        lifted[set].push_back(subject);
+        ++count;
+      }
+  if (count == 0) return 0;
+  if (const auto done = state_->transact(build_lift(lifted)); !done) return std::unexpected(done.error());
+  return count;
+}
+
+std::expected<void, Error> Nft::flush_elements() {
+  const auto sets = state_->list_sets();
+  if (!sets && sets.error().code == ENOENT) return {};
+  if (!sets) return std::unexpected(sets.error());
+  auto done = state_->transact(build_flush(*sets));
+  if (!done && done.error().code == ENOENT) return {};
+  return done;
 }
 
 std::expected<bool, Error> Nft::installed() {

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <expected>
+#include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "daemon/nft.h"
+#include "daemon/nft_sets.h"
 #include "policy/address.h"
 #include "policy/block.h"
 
@@ -59,36 +62,28 @@ private:
   nlmsghdr* open_ = nullptr;
 };
 
-// The sets of blocked sources.
-struct BlockedSet {
-  const char* name;
-  policy::SubjectKind kind;
-  policy::Family family;
+// What a batch has to know of those before it.
+struct Standing {
+  std::map<SubjectSet, std::set<policy::Subject>> on_demand; // none of them empty
+  std::set<policy::Prefix> allowed;
+  friend bool operator==(const Standing&, const Standing&) = default;
 };
-inline constexpr std::array<BlockedSet, 4> kBlockedSets = {{
-    {"blocked_v4", policy::SubjectKind::Host, policy::Family::V4},
-    {"blocked_v6", policy::SubjectKind::Host, policy::Family::V6},
-    {"blocked_net_v4", policy::SubjectKind::Prefix, policy::Family::V4},
-    {"blocked_net_v6", policy::SubjectKind::Prefix, policy::Family::V6},
-}};
-// How many bits of the address the elements of a set keep.
-std::uint8_t length_of(const BlockedSet& set, const Layout& layout) noexcept;
-// The set that a subject belongs into. EINVAL if it belongs into none: an endpoint, or another length than the
-// layout's.
-std::expected<const BlockedSet*, Error> set_of(const policy::Subject& subject, const Layout& layout);
+
+// A batch, and what stands once the kernel has taken it; nothing if the batch changes nothing of that.
+struct Plan {
+  Batch batch;
+  std::optional<Standing> standing;
+};
 
 // Each of these transactions may be sent again, whether or not the kernel took it the first time: the end is the same.
-std::expected<Batch, Error> build_install(const Layout& layout, const policy::PrefixSet& allowed,
-                                          std::span<const Change> elements);
-std::expected<Batch, Error> build_changes(const Layout& layout, std::span<const Change> changes);
-Batch build_allowed(const policy::PrefixSet& allowed);
-Batch build_flush();
+std::expected<Plan, Error> build_install(const Layout& layout, const policy::PrefixSet& never_blocked,
+                                         std::span<const Change> changes);
+std::expected<Plan, Error> build_changes(const Layout& layout, const Standing& standing,
+                                         std::span<const Change> changes);
+Batch build_never_blocked(const policy::PrefixSet& never_blocked);
+Batch build_lift(const std::map<SubjectSet, std::vector<policy::Subject>>& subjects);
+Batch build_flush(std::span<const SubjectSet> sets);
 Batch build_remove();
 Batch build_give_back(); // ENOENT if nothing was taken
-
-// Writes NFTA_SET_ELEM_LIST_TABLE and _SET, which open every message about elements.
-void put_set_name(nlmsghdr* message, const char* set);
-// Writes the list with this one key, for a question about it.
-void put_key(nlmsghdr* message, std::span<const std::uint8_t> key);
 
 } // namespace sipward::daemon::nft

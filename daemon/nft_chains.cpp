@@ -12,6 +12,8 @@
 #include <string_view>
 #include <utility>
 
+#include "daemon/nft_elements.h"
+
 namespace sipward::daemon::nft {
 namespace {
 
@@ -25,17 +27,19 @@ using RulePtr = std::unique_ptr<nftnl_rule, Freed<nftnl_rule_free>>;
 constexpr std::int32_t kPriorityIn = -300;
 constexpr std::int32_t kPriorityOut = 300;
 
-// Which way a chain looks: where in the packet it finds the blocked side (RFC 791, RFC 8200) and our port (RFC 768, RFC
-// 9293).
+// Which way a chain looks: where in the packet it finds the blocked side (RFC 791, RFC 8200) with its port, and ours
+// (RFC 768, RFC 9293).
 struct Direction {
   std::uint32_t address_v4; // from the network header
   std::uint32_t address_v6;
-  std::uint32_t port; // from the transport header
+  std::uint32_t their_port; // from the transport header
+  std::uint32_t our_port;
 };
-constexpr Direction kIn{12, 8, 2};   // saddr, dport
-constexpr Direction kOut{16, 24, 0}; // daddr, sport
+constexpr Direction kIn{12, 8, 0, 2};   // saddr, sport, dport
+constexpr Direction kOut{16, 24, 2, 0}; // daddr, dport, sport
 
-// One rule, expression by expression. Everything goes through register 1, as nft does it.
+// One rule, expression by expression. Everything goes through register 1, as nft does it, and what a key has beyond an
+// address right behind that.
 class Rule {
 public:
   explicit Rule(const char* chain) : rule_(made(nftnl_rule_alloc())) {
@@ -58,13 +62,20 @@ public:
     nftnl_expr_set(expr, NFTNL_EXPR_CMP_DATA, &protocol, sizeof protocol);
     return *this;
   }
-  Rule& load_payload(std::uint32_t base, std::uint32_t offset, std::uint32_t octets) {
+  Rule& load_payload(std::uint32_t base, std::uint32_t offset, std::uint32_t octets, std::uint32_t to = NFT_REG_1) {
     nftnl_expr* expr = append("payload");
     nftnl_expr_set_u32(expr, NFTNL_EXPR_PAYLOAD_BASE, base);
     nftnl_expr_set_u32(expr, NFTNL_EXPR_PAYLOAD_OFFSET, offset);
     nftnl_expr_set_u32(expr, NFTNL_EXPR_PAYLOAD_LEN, octets);
-    nftnl_expr_set_u32(expr, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1);
+    nftnl_expr_set_u32(expr, NFTNL_EXPR_PAYLOAD_DREG, to);
     return *this;
+  }
+  Rule& load_address(Family family, const Direction& direction) {
+    return load_payload(NFT_PAYLOAD_NETWORK_HEADER, family == Family::V4 ? direction.address_v4 : direction.address_v6,
+                        std::uint32_t{policy::bits(family)} / 8);
+  }
+  Rule& load_port(std::uint32_t offset, std::uint32_t to = NFT_REG_1) {
+    return load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2, to);
   }
   Rule& mask(Family family, std::uint8_t length) {
     if (length == policy::bits(family)) return *this;
@@ -83,10 +94,10 @@ public:
     return *this;
   }
   enum class Match : std::uint8_t { In, NotIn };
-  Rule& look_up(const char* set, Match match = Match::In) {
+  Rule& look_up(const std::string& set, Match match = Match::In) {
     nftnl_expr* expr = append("lookup");
     nftnl_expr_set_u32(expr, NFTNL_EXPR_LOOKUP_SREG, NFT_REG_1);
-    nftnl_expr_set_str(expr, NFTNL_EXPR_LOOKUP_SET, set);
+    nftnl_expr_set_str(expr, NFTNL_EXPR_LOOKUP_SET, set.c_str());
     if (match == Match::NotIn) nftnl_expr_set_u32(expr, NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
     return *this;
   }
@@ -108,34 +119,6 @@ private:
   RulePtr rule_;
 };
 
-void put_rules(Batch& batch, const Layout& layout, const char* chain, const Direction& direction) {
-  const std::string what = std::string("make the rules of chain ") + chain;
-  if (layout.scope == config::Scope::Sip) {
-    // The port first: most of a server's other traffic leaves here after one look. A packet too short for a port breaks
-    // off this rule without a match and goes on; what is neither TCP nor UDP leaves at the second. Of a later fragment
-    // some kernels read a "port" out of its payload (nft_payload_fast_eval asks for no fragment offset), others break
-    // off.
-    Rule(chain)
-        .load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, direction.port, 2)
-        .look_up(kPorts, Rule::Match::NotIn)
-        .end(batch, NF_ACCEPT, what);
-    Rule(chain).load_meta(NFT_META_L4PROTO).look_up(kTransports, Rule::Match::NotIn).end(batch, NF_ACCEPT, what);
-  }
-  const auto match = [&](const char* set, Family family, std::uint8_t length, std::uint32_t verdict) {
-    const auto offset = family == Family::V4 ? direction.address_v4 : direction.address_v6;
-    const auto octets = std::uint32_t{policy::bits(family)} / 8;
-    Rule(chain)
-        .only(family)
-        .load_payload(NFT_PAYLOAD_NETWORK_HEADER, offset, octets)
-        .mask(family, length)
-        .look_up(set)
-        .end(batch, verdict, what);
-  };
-  match("allowed_v4", Family::V4, 32, NF_ACCEPT);
-  match("allowed_v6", Family::V6, 128, NF_ACCEPT);
-  for (const auto& set : kBlockedSets) match(set.name, set.family, length_of(set, layout), NF_DROP);
-}
-
 struct Hook {
   std::uint32_t number;
   std::int32_t priority;
@@ -143,7 +126,86 @@ struct Hook {
   std::uint32_t policy = NF_ACCEPT;
 };
 
-void put_chain(Batch& batch, const char* name, Hook hook, std::vector<const char*> devices = {}) {
+struct ChainShape {
+  const char* name;
+  Hook hook;
+  Direction direction;
+  bool limits; // does it ask the limited sets?
+  std::vector<const char*> devices{};
+};
+
+// The rules of one chain, in the order that nft.h gives.
+class Rules {
+public:
+  Rules(Batch& batch, const Layout& layout, const ChainShape& chain)
+      : batch_(batch), sip_only_(layout.scope == config::Scope::Sip), chain_(chain),
+        what_(std::string("make the rules of chain ") + chain.name) {}
+
+  // The port first: most of a server's other traffic leaves here after one look. A packet too short for a port breaks
+  // off this rule without a match and goes on; what is neither TCP nor UDP leaves at the second. Of a later fragment
+  // some kernels read a "port" out of its payload (nft_payload_fast_eval asks for no fragment offset), others break
+  // off.
+  void accept_what_is_not_sip() {
+    if (!sip_only_) return;
+    Rule(chain_.name)
+        .load_port(chain_.direction.our_port)
+        .look_up(kPorts, Rule::Match::NotIn)
+        .end(batch_, NF_ACCEPT, what_);
+    Rule(chain_.name)
+        .load_meta(NFT_META_L4PROTO)
+        .look_up(kTransports, Rule::Match::NotIn)
+        .end(batch_, NF_ACCEPT, what_);
+  }
+  void accept(const std::array<const char*, 2>& sets) {
+    for (const auto family : {Family::V4, Family::V6})
+      Rule(chain_.name)
+          .only(family)
+          .load_address(family, chain_.direction)
+          .look_up(of(sets, family))
+          .end(batch_, NF_ACCEPT, what_);
+  }
+  void drop(const SubjectSet& set) {
+    Rule rule(chain_.name);
+    // Others than TCP and UDP have something else where a port would be.
+    const bool endpoint = set.kind == policy::SubjectKind::Endpoint;
+    if (endpoint && !sip_only_) rule.load_meta(NFT_META_L4PROTO).look_up(kTransports);
+    rule.only(set.family);
+    // These stand before the rules that accept, and so they ask for themselves.
+    if (set.effect == Effect::DropAll)
+      for (const auto& sets : {kNeverBlocked, kAllowed})
+        rule.load_address(set.family, chain_.direction).look_up(of(sets, set.family), Rule::Match::NotIn);
+    rule.load_address(set.family, chain_.direction).mask(set.family, set.length);
+    if (endpoint) rule.load_port(chain_.direction.their_port, set.family == Family::V4 ? NFT_REG32_01 : NFT_REG_2);
+    rule.look_up(name_of(set)).end(batch_, NF_DROP, what_);
+  }
+
+private:
+  Batch& batch_;
+  bool sip_only_;
+  const ChainShape& chain_;
+  std::string what_;
+};
+
+void put_rules(Batch& batch, const Layout& layout, std::span<const SubjectSet> on_demand, const ChainShape& chain) {
+  const auto standing = standing_sets(layout);
+  std::vector<SubjectSet> sets(standing.begin(), standing.end());
+  sets.insert(sets.end(), on_demand.begin(), on_demand.end());
+  Rules rules(batch, layout, chain);
+  const auto drop = [&](Effect effect, std::optional<policy::SubjectKind> kind = {}) {
+    for (const auto& set : sets)
+      if (set.effect == effect && (!kind || set.kind == *kind)) rules.drop(set);
+  };
+  drop(Effect::DropAll);
+  rules.accept_what_is_not_sip();
+  rules.accept(kNeverBlocked);
+  drop(Effect::Drop, policy::SubjectKind::Endpoint);
+  rules.accept(kAllowed);
+  drop(Effect::Drop, policy::SubjectKind::Host);
+  if (chain.limits) drop(Effect::Limit);
+  drop(Effect::Drop, policy::SubjectKind::Prefix);
+}
+
+void put_chain(Batch& batch, const char* name, Hook hook, std::vector<const char*> devices) {
   const Chain chain(made(nftnl_chain_alloc()));
   nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TABLE, kTable);
   nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_NAME, name);
@@ -167,17 +229,39 @@ std::vector<const char*> devices_of(std::span<const std::string> interfaces) {
   return devices;
 }
 
+std::vector<ChainShape> chains_of(const Layout& layout) {
+  std::vector<ChainShape> chains;
+  if (auto devices = devices_of(layout.interfaces); layout.hook == config::Hook::Ingress && !devices.empty())
+    chains.push_back({"ingress", {NF_INET_INGRESS, kPriorityIn}, kIn, false, std::move(devices)});
+  chains.push_back({"prerouting", {NF_INET_PRE_ROUTING, kPriorityIn}, kIn, true});
+  chains.push_back({"output", {NF_INET_POST_ROUTING, kPriorityOut}, kOut, false});
+  return chains;
+}
+
+// A deletion that names no rule takes them all.
+void put_flush_of_rules(Batch& batch, const char* chain) {
+  const RulePtr every(made(nftnl_rule_alloc()));
+  nftnl_rule_set_str(every.get(), NFTNL_RULE_TABLE, kTable);
+  nftnl_rule_set_str(every.get(), NFTNL_RULE_CHAIN, chain);
+  nftnl_rule_nlmsg_build_payload(batch.open(NFT_MSG_DELRULE, 0, std::string("remove the rules of chain ") + chain),
+                                 every.get());
+  batch.close();
+}
+
 } // namespace
 
-void put_chains(Batch& batch, const Layout& layout) {
-  if (auto devices = devices_of(layout.interfaces); layout.hook == config::Hook::Ingress && !devices.empty()) {
-    put_chain(batch, "ingress", {NF_INET_INGRESS, kPriorityIn}, std::move(devices));
-    put_rules(batch, layout, "ingress", kIn);
+void put_chains(Batch& batch, const Layout& layout, std::span<const SubjectSet> on_demand) {
+  for (const auto& chain : chains_of(layout)) {
+    put_chain(batch, chain.name, chain.hook, chain.devices);
+    put_rules(batch, layout, on_demand, chain);
   }
-  put_chain(batch, "prerouting", {NF_INET_PRE_ROUTING, kPriorityIn});
-  put_rules(batch, layout, "prerouting", kIn);
-  put_chain(batch, "output", {NF_INET_POST_ROUTING, kPriorityOut});
-  put_rules(batch, layout, "output", kOut);
+}
+
+void put_rules_anew(Batch& batch, const Layout& layout, std::span<const SubjectSet> on_demand) {
+  for (const auto& chain : chains_of(layout)) {
+    put_flush_of_rules(batch, chain.name);
+    put_rules(batch, layout, on_demand, chain);
+  }
 }
 
 void put_taking_chain(Batch& batch, const Layout& layout) {

@@ -24,6 +24,29 @@ inline daemon::nft::Change add(const policy::Subject& subject, std::chrono::seco
 inline daemon::nft::Change erase(const policy::Subject& subject) {
   return {daemon::nft::Change::Kind::Delete, subject};
 }
+inline policy::Subject endpoint(const char* text, std::uint16_t port) {
+  return {policy::SubjectKind::Endpoint, policy::Prefix::host(policy::Address::parse(text).value()), port};
+}
+inline daemon::nft::Change add_all(const policy::Subject& subject,
+                                   std::chrono::seconds timeout = std::chrono::minutes(5)) {
+  return {daemon::nft::Change::Kind::Add, subject, timeout, daemon::nft::Effect::DropAll};
+}
+inline daemon::nft::Change erase_all(const policy::Subject& subject) {
+  return {daemon::nft::Change::Kind::Delete, subject, {}, daemon::nft::Effect::DropAll};
+}
+inline daemon::nft::Change limit(const policy::Subject& subject, std::uint32_t rate_per_s, std::uint32_t burst,
+                                 std::chrono::seconds timeout = std::chrono::minutes(5)) {
+  return {daemon::nft::Change::Kind::Add, subject, timeout, daemon::nft::Effect::Limit, {rate_per_s, burst}};
+}
+inline daemon::nft::Change unlimit(const policy::Subject& subject) {
+  return {daemon::nft::Change::Kind::Delete, subject, {}, daemon::nft::Effect::Limit};
+}
+inline daemon::nft::Change allow(const policy::Subject& subject) {
+  return {daemon::nft::Change::Kind::Add, subject, {}, daemon::nft::Effect::Allow};
+}
+inline daemon::nft::Change disallow(const policy::Subject& subject) {
+  return {daemon::nft::Change::Kind::Delete, subject, {}, daemon::nft::Effect::Allow};
+}
 inline policy::PrefixSet prefixes(std::initializer_list<const char*> texts) {
   std::vector<policy::Prefix> list;
   for (const char* text : texts) list.push_back(policy::Prefix::parse(text).value());
