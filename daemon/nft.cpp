@@ -110,8 +110,9 @@ std::expected<bool, int> Nft::State::receive(const Each& each) {
   return true;
 }
 
-// Every batch here may be sent twice (nft_batch.h). It is, once, when an element ran out between its being found and
-// its being deleted (possible before Linux 6.6), and when acknowledgements were lost and nobody can say what happened.
+// Every batch here but a quick one may be sent twice (nft_batch.h). It is, once, when an element ran out between its
+// being found and its being deleted (possible before Linux 6.6), and when acknowledgements were lost and nobody can say
+// what happened.
 Nft::State::Result Nft::State::transact(const Batch& batch) {
   auto done = transact_once(batch);
   if (!done && (done.error().code == ENOENT || done.error().code == ENOBUFS)) done = transact_once(batch);
@@ -275,11 +276,15 @@ std::expected<void, Error> Nft::install(const Layout& layout, const policy::Pref
 
 std::expected<void, Error> Nft::commit(std::span<const Change> changes) {
   if (changes.empty()) return {};
-  auto plan = build_changes(state_->layout, state_->standing, changes);
+  auto plan = build_changes(state_->layout, state_->standing, changes, Manner::Quick);
   if (!plan) return std::unexpected(plan.error());
   // Rules and ranges are made anew from what we know; of another process's table we know too little.
   if (plan->standing && !state_->installed) return std::unexpected(failure(EINVAL, "change a table not our own"));
-  auto done = state_->transact(plan->batch);
+  auto done = state_->transact_once(plan->batch);
+  if (const int code = done ? 0 : done.error().code; code == EEXIST || code == ENOENT || code == ENOBUFS) {
+    plan = build_changes(state_->layout, state_->standing, changes, Manner::Careful);
+    done = state_->transact(plan->batch);
+  }
   if (done && plan->standing) state_->standing = std::move(*plan->standing);
   return done;
 }

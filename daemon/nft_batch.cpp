@@ -139,8 +139,8 @@ void put_deletions(Batch& batch, const std::string& set, std::span<Key> keys) {
     key.timeout = kPassing;
     key.limit.reset();
   }
-  put_elements(batch, NFT_MSG_NEWSETELEM, set, keys);
-  put_elements(batch, NFT_MSG_DELSETELEM, set, keys);
+  put_elements(batch, Verb::Add, set, keys);
+  put_elements(batch, Verb::Delete, set, keys);
 }
 
 policy::PrefixSet set_of(const std::set<policy::Prefix>& prefixes) {
@@ -201,8 +201,7 @@ std::expected<Plan, Error> build_install(const Layout& layout, const policy::Pre
 
   put_ranges(batch, kNeverBlocked, never_blocked);
   put_ranges(batch, kAllowed, set_of(plan.standing->allowed));
-  for (const auto& [set, adds, deletes] : wanted->elements)
-    put_elements(batch, NFT_MSG_NEWSETELEM, name_of(set), keys_of(adds));
+  for (const auto& [set, adds, deletes] : wanted->elements) put_elements(batch, Verb::Add, name_of(set), keys_of(adds));
 
   put_chains(batch, layout, on_demand);
   if (!layout.taken.empty()) {
@@ -215,11 +214,11 @@ std::expected<Plan, Error> build_install(const Layout& layout, const policy::Pre
   return plan;
 }
 
-// The kernel does not (before 6.12) renew the timeout of what is there already. So each element is deleted, and then,
-// if it is to stand, added with its new timeout. Allowed ranges may overlap, which an interval set cannot express:
-// their sets are filled anew. Whoever looks sees only the end of it.
+// The kernel does not (before 6.12) renew the timeout of what is there already. So a careful batch deletes each
+// element, and then, if it is to stand, adds it with its new timeout. Allowed ranges may overlap, which an interval set
+// cannot express: their sets are filled anew. Whoever looks sees only the end of it.
 std::expected<Plan, Error> build_changes(const Layout& layout, const Standing& standing,
-                                         std::span<const Change> changes) {
+                                         std::span<const Change> changes, Manner manner) {
   const auto wanted = sort_out(layout, changes);
   if (!wanted) return std::unexpected(wanted.error());
   Plan plan{.batch = {}, .standing = after(standing, *wanted)};
@@ -233,12 +232,17 @@ std::expected<Plan, Error> build_changes(const Layout& layout, const Standing& s
   std::uint32_t id = 0;
   for (const auto& [set, adds, deletes] : wanted->elements) {
     const auto name = name_of(set);
+    if (set.on_demand) put_set(batch, set, ++id);
+    if (manner == Manner::Quick) {
+      put_elements(batch, Verb::Delete, name, keys_of(deletes));
+      put_elements(batch, Verb::AddNew, name, keys_of(adds));
+      continue;
+    }
     auto every = deletes;
     every.insert(every.end(), adds.begin(), adds.end());
     auto keys = keys_of(every);
-    if (set.on_demand) put_set(batch, set, ++id);
     put_deletions(batch, name, keys);
-    put_elements(batch, NFT_MSG_NEWSETELEM, name, keys_of(adds));
+    put_elements(batch, Verb::Add, name, keys_of(adds));
   }
   const auto on_demand = sets_on_demand(now);
   if (on_demand != sets_on_demand(standing)) put_rules_anew(batch, layout, on_demand);

@@ -75,11 +75,16 @@ struct Plan {
   std::optional<Standing> standing;
 };
 
-// Each of these transactions may be sent again, whether or not the kernel took it the first time: the end is the same.
+// What a batch takes for granted. Quick: what is added does not stand, and what is deleted does; the kernel refuses it
+// if that is wrong. Careful: nothing, at three times the cost.
+enum class Manner : std::uint8_t { Quick, Careful };
+
+// Each of these transactions but a quick one may be sent again, whether or not the kernel took it the first time: the
+// end is the same.
 std::expected<Plan, Error> build_install(const Layout& layout, const policy::PrefixSet& never_blocked,
                                          std::span<const Change> changes);
 std::expected<Plan, Error> build_changes(const Layout& layout, const Standing& standing,
-                                         std::span<const Change> changes);
+                                         std::span<const Change> changes, Manner manner);
 Batch build_never_blocked(const policy::PrefixSet& never_blocked);
 Batch build_lift(const std::map<SubjectSet, std::vector<policy::Subject>>& subjects);
 Batch build_flush(std::span<const SubjectSet> sets);

@@ -201,7 +201,7 @@ void put_interval_set(Batch& batch, const char* name, Family family, std::uint32
 void put_scope_sets(Batch& batch, const Layout& layout, std::uint32_t first_id) {
   put_set(batch, {kTransports, kTypeProtocol, 1}, first_id);
   const std::array<Key, 2> transports = {{{.octets = {IPPROTO_TCP}, .size = 1}, {.octets = {IPPROTO_UDP}, .size = 1}}};
-  put_elements(batch, NFT_MSG_NEWSETELEM, kTransports, transports);
+  put_elements(batch, Verb::Add, kTransports, transports);
   if (layout.scope != config::Scope::Sip) return;
 
   put_set(batch, {kPorts, kTypePort, 2}, first_id + 1);
@@ -213,7 +213,7 @@ void put_scope_sets(Batch& batch, const Layout& layout, std::uint32_t first_id) 
   std::vector<Key> keys;
   for (const auto port : ports)
     keys.push_back({.octets = {static_cast<std::uint8_t>(port >> 8), static_cast<std::uint8_t>(port)}, .size = 2});
-  put_elements(batch, NFT_MSG_NEWSETELEM, kPorts, keys);
+  put_elements(batch, Verb::Add, kPorts, keys);
 }
 
 void remove_set(Batch& batch, const SubjectSet& set) {
@@ -225,11 +225,13 @@ void remove_set(Batch& batch, const SubjectSet& set) {
   batch.close();
 }
 
-void put_elements(Batch& batch, std::uint16_t type, const std::string& set, std::span<const Key> keys) {
-  const bool adds = type == NFT_MSG_NEWSETELEM;
+void put_elements(Batch& batch, Verb verb, const std::string& set, std::span<const Key> keys) {
+  const bool adds = verb != Verb::Delete;
+  const std::uint16_t type = adds ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM;
+  const std::uint16_t flags = !adds ? 0 : verb == Verb::AddNew ? NLM_F_CREATE | NLM_F_EXCL : NLM_F_CREATE;
   while (!keys.empty()) {
     const auto part = keys.first(std::min(keys.size(), keys[0].limit ? kLimitsPerMessage : kElementsPerMessage));
-    nlmsghdr* message = batch.open(type, adds ? NLM_F_CREATE : 0, describe(adds ? "add" : "delete", part, set));
+    nlmsghdr* message = batch.open(type, flags, describe(adds ? "add" : "delete", part, set));
     put_set_name(message, set);
     nlattr* list = mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
     for (const auto& key : part) put_element(message, key);
@@ -258,7 +260,7 @@ void put_ranges(Batch& batch, const std::array<const char*, 2>& sets, const poli
     while (octet >= 0 && ++end.octets[static_cast<std::size_t>(octet)] == 0) --octet;
     if (octet >= 0) into.push_back(end);
   }
-  for (std::size_t i = 0; i < sets.size(); ++i) put_elements(batch, NFT_MSG_NEWSETELEM, sets[i], keys[i]);
+  for (std::size_t i = 0; i < sets.size(); ++i) put_elements(batch, Verb::Add, sets[i], keys[i]);
 }
 
 void put_set_name(nlmsghdr* message, const std::string& set) {

@@ -49,8 +49,10 @@ void put_interval_set(Batch& batch, const char* name, policy::Family family, std
 void put_scope_sets(Batch& batch, const Layout& layout, std::uint32_t first_id);
 void remove_set(Batch& batch, const SubjectSet& set);
 
-// `type`: NFT_MSG_NEWSETELEM or NFT_MSG_DELSETELEM.
-void put_elements(Batch& batch, std::uint16_t type, const std::string& set, std::span<const Key> keys);
+// Add leaves what stands already as it is; AddNew and Delete make the kernel refuse the whole batch, with EEXIST and
+// ENOENT, if an element stands already, or does not.
+enum class Verb : std::uint8_t { Add, AddNew, Delete };
+void put_elements(Batch& batch, Verb verb, const std::string& set, std::span<const Key> keys);
 void put_flush(Batch& batch, const std::string& set);
 // The ranges of both families into a pair of interval sets.
 void put_ranges(Batch& batch, const std::array<const char*, 2>& sets, const policy::PrefixSet& ranges);

@@ -61,7 +61,7 @@ TEST_CASE(
 
 TEST_CASE("a change needs no knowledge of what stands: add if absent, delete, and add again what is to stay") {
   const std::vector<Change> changes = {add(host("198.51.100.66"), 310s), erase(host("198.51.100.7"))};
-  const auto batch = build_changes(Layout{}, {}, changes).value().batch;
+  const auto batch = build_changes(Layout{}, {}, changes, Manner::Careful).value().batch;
   const auto steps = element_steps(batch);
   REQUIRE(steps.size() == 3);
   CHECK(steps[0].what == "add blocked_v4");
@@ -70,6 +70,18 @@ TEST_CASE("a change needs no knowledge of what stands: add if absent, delete, an
   CHECK(steps[0].elements.size() == 2);
   CHECK(steps[1].elements.size() == 2);
   CHECK(steps[2].elements == std::vector<Key>{{"198.51.100.66", 310'000}});
+}
+
+TEST_CASE("a quick change takes for granted what stands: delete, and add what is new") {
+  const std::vector<Change> changes = {add(host("198.51.100.66"), 310s), erase(host("198.51.100.7"))};
+  const auto batch = build_changes(Layout{}, {}, changes, Manner::Quick).value().batch;
+  const auto steps = element_steps(batch);
+  REQUIRE(steps.size() == 2);
+  CHECK(steps[0].what == "delete blocked_v4");
+  CHECK(steps[0].elements.size() == 1);
+  CHECK(steps[1].what == "add blocked_v4");
+  CHECK(steps[1].elements == std::vector<Key>{{"198.51.100.66", 310'000}});
+  CHECK((messages(batch)[2]->nlmsg_flags & NLM_F_EXCL) != 0); // the kernel refuses what stands already
 }
 
 TEST_CASE("each subject goes into its own set, by kind and family, as the masked address") {
@@ -88,7 +100,10 @@ TEST_CASE("each subject goes into its own set, by kind and family, as the masked
 TEST_CASE("of several changes to one subject the last counts") {
   const auto x = host("198.51.100.66");
   const auto y = host("198.51.100.67");
-  const auto batch = build_changes(Layout{}, {}, std::vector{add(x, 5s), erase(y), erase(x), add(y, 7s)}).value().batch;
+  const auto batch =
+      build_changes(Layout{}, {}, std::vector{add(x, 5s), erase(y), erase(x), add(y, 7s)}, Manner::Careful)
+          .value()
+          .batch;
   const auto steps = element_steps(batch);
   REQUIRE(steps.size() == 3);
   CHECK(steps[1].elements.size() == 2);
@@ -118,7 +133,7 @@ TEST_CASE("what no set can hold is refused, by name") {
   };
   for (const auto& row : rows) {
     INFO(row.claim);
-    const auto plan = build_changes(Layout{}, {}, std::vector{add(host("198.51.100.1")), row.change});
+    const auto plan = build_changes(Layout{}, {}, std::vector{add(host("198.51.100.1")), row.change}, Manner::Careful);
     REQUIRE_FALSE(plan);
     CHECK(plan.error().code == EINVAL);
     CHECK(plan.error().message.find(policy::to_string(row.change.subject)) != std::string::npos);
@@ -164,7 +179,7 @@ TEST_CASE("a set's name says what it holds, and is understood again") {
 
 TEST_CASE("a limit is the element's own: rate and burst, and what is over it is counted") {
   const auto x = host("198.51.100.66");
-  const auto batch = build_changes(Layout{}, {}, std::vector{limit(x, 10, 20), add(x)}).value().batch;
+  const auto batch = build_changes(Layout{}, {}, std::vector{limit(x, 10, 20), add(x)}, Manner::Careful).value().batch;
   const auto steps = element_steps(batch);
   REQUIRE(steps.size() == 6); // a host can be limited and blocked at once
   CHECK(steps[2].what == "add blocked_v4");
@@ -177,7 +192,8 @@ TEST_CASE("a limit is the element's own: rate and burst, and what is over it is 
 TEST_CASE("allowed ranges may overlap and touch: their sets are filled anew with what they are together") {
   const auto plan = build_changes(Layout{}, {},
                                   std::vector{allow(range("10.0.0.0/24")), allow(host("10.0.0.7")),
-                                              allow(host("10.0.1.0")), allow(host("2001:db8::1"))})
+                                              allow(host("10.0.1.0")), allow(host("2001:db8::1"))},
+                                  Manner::Careful)
                         .value();
   CHECK(set_steps(plan.batch) == std::vector<std::string>{"empty the set allowed_v4", "empty the set allowed_v6",
                                                           "add 2 elements in allowed_v4",
@@ -187,25 +203,27 @@ TEST_CASE("allowed ranges may overlap and touch: their sets are filled anew with
 
   SECTION("the smaller of two goes, the larger stays, and what touched it parts") {
     const auto then =
-        build_changes(Layout{}, *plan.standing, std::vector{disallow(host("10.0.0.7")), disallow(host("10.0.1.0"))})
+        build_changes(Layout{}, *plan.standing, std::vector{disallow(host("10.0.0.7")), disallow(host("10.0.1.0"))},
+                      Manner::Careful)
             .value();
     CHECK(elements_added(then.batch, "allowed_v4") == std::vector<Key>{{"10.0.0.0"}, {"10.0.1.0", 0, true}});
   }
   SECTION("the larger of two goes, the smaller stays") {
-    const auto then = build_changes(Layout{}, *plan.standing, std::vector{disallow(range("10.0.0.0/24"))}).value();
+    const auto then =
+        build_changes(Layout{}, *plan.standing, std::vector{disallow(range("10.0.0.0/24"))}, Manner::Careful).value();
     CHECK(elements_added(then.batch, "allowed_v4") ==
           std::vector<Key>{{"10.0.0.7"}, {"10.0.0.8", 0, true}, {"10.0.1.0"}, {"10.0.1.1", 0, true}});
   }
   SECTION("what stands already, or is not there, changes nothing") {
-    const auto then =
-        build_changes(Layout{}, *plan.standing, std::vector{allow(host("10.0.0.7")), disallow(host("10.0.0.8"))})
-            .value();
+    const auto then = build_changes(Layout{}, *plan.standing,
+                                    std::vector{allow(host("10.0.0.7")), disallow(host("10.0.0.8"))}, Manner::Careful)
+                          .value();
     CHECK(set_steps(then.batch).empty());
     CHECK_FALSE(then.standing);
   }
   SECTION("an allowed host and its block go into one batch, and an install holds both") {
     const std::vector both = {allow(host("198.51.100.66")), add(range("198.51.100.0/24"))};
-    CHECK(set_steps(build_changes(Layout{}, {}, both).value().batch).size() == 6);
+    CHECK(set_steps(build_changes(Layout{}, {}, both, Manner::Careful).value().batch).size() == 6);
     const auto whole = build_install(layout_on({}), {}, both).value();
     CHECK(elements_added(whole.batch, "allowed_v4") == std::vector<Key>{{"198.51.100.66"}, {"198.51.100.67", 0, true}});
     CHECK(elements_added(whole.batch, "blocked_net_v4") == std::vector<Key>{{"198.51.100.0", 300'000}});
@@ -254,7 +272,7 @@ TEST_CASE("a storm's elements are spread over messages that an attribute's lengt
     six.octets[7] = low;
     storm.push_back(add({policy::SubjectKind::Host, policy::Prefix::of(six, 64)}));
   }
-  const auto batch = build_changes(Layout{}, {}, storm).value().batch;
+  const auto batch = build_changes(Layout{}, {}, storm, Manner::Careful).value().batch;
   std::map<std::string, std::size_t> total;
   for (const auto& step : element_steps(batch)) total[step.what] += step.elements.size();
   CHECK(total == std::map<std::string, std::size_t>{{"add blocked_v4", 20'000},

@@ -129,7 +129,7 @@ TEST_CASE("a prefix of another length gets a set and a rule of its own, with the
   with.push_back(rule);
   using Texts = std::vector<std::string>;
 
-  const auto first = build_changes(layout, {}, std::vector{add(x)}).value();
+  const auto first = build_changes(layout, {}, std::vector{add(x)}, Manner::Careful).value();
   CHECK(set_steps(first.batch) == Texts{"make the set blocked_net_v4_20", "add 198.51.96.0 in blocked_net_v4_20",
                                         "delete 198.51.96.0 in blocked_net_v4_20",
                                         "add 198.51.96.0 in blocked_net_v4_20"});
@@ -137,19 +137,19 @@ TEST_CASE("a prefix of another length gets a set and a rule of its own, with the
   CHECK(rules(first.batch, "ingress").back() == rule);
   CHECK(rules(first.batch, "output").size() == with.size() - 2);
 
-  const auto second = build_changes(layout, *first.standing, std::vector{add(y), add(x)}).value();
+  const auto second = build_changes(layout, *first.standing, std::vector{add(y), add(x)}, Manner::Careful).value();
   CHECK(rules(second.batch, "prerouting").empty()); // they stay as they are
-  const auto third = build_changes(layout, *second.standing, std::vector{erase(x)}).value();
+  const auto third = build_changes(layout, *second.standing, std::vector{erase(x)}, Manner::Careful).value();
   CHECK(rules(third.batch, "prerouting").empty());
 
-  const auto last = build_changes(layout, *third.standing, std::vector{erase(y)}).value();
+  const auto last = build_changes(layout, *third.standing, std::vector{erase(y)}, Manner::Careful).value();
   CHECK(set_steps(last.batch) == Texts{"make the set blocked_net_v4_20", "add 203.0.112.0 in blocked_net_v4_20",
                                        "delete 203.0.112.0 in blocked_net_v4_20", "remove the set blocked_net_v4_20"});
   CHECK(rules(last.batch, "prerouting") == usual_rules());
   CHECK(last.standing == Standing{});
 
   SECTION("deleting what never was leaves nothing behind") {
-    const auto never = build_changes(layout, {}, std::vector{erase(x)}).value();
+    const auto never = build_changes(layout, {}, std::vector{erase(x)}, Manner::Careful).value();
     CHECK(set_steps(never.batch).back() == "remove the set blocked_net_v4_20");
     CHECK(rules(never.batch, "prerouting").empty());
     CHECK_FALSE(never.standing);
@@ -165,7 +165,7 @@ TEST_CASE("a prefix of another length gets a set and a rule of its own, with the
 TEST_CASE("blocked with --scope all: a set and a rule of their own, before the ports are looked at") {
   const auto layout = layout_on({"eth1"});
   const std::vector changes = {add_all(host("198.51.100.66")), add_all(range("2001:db8:1::/48"))};
-  const auto plan = build_changes(layout, {}, changes).value();
+  const auto plan = build_changes(layout, {}, changes, Manner::Careful).value();
   const auto all = rules(plan.batch, "ingress");
   REQUIRE(all.size() == 14);
   // ip saddr != @never_blocked_v4 ip saddr != @allowed_v4 ip saddr @blocked_all_v4 drop
