@@ -27,20 +27,27 @@ Json evidence_json(const policy::Block& block) {
   return json;
 }
 
+std::string_view action(const policy::Block& block) {
+  if (block.limit) return block.dry_run ? "would_limit" : "limit";
+  return block.dry_run ? "would_block" : "block";
+}
+
 } // namespace
 
 Json block_json(const policy::Block& block, const WallClock& clock) {
-  return {{"subject", to_string(block.subject)},
-          {"kind", to_string(block.subject.kind)},
-          {"reason", to_string(block.reason)},
-          {"since", rfc3339(clock.at(block.since))},
-          {"until", rfc3339(clock.at(block.until))},
-          {"step", block.step},
-          {"proven", block.proven},
-          {"action", block.dry_run ? "would_block" : "block"},
-          {"packets_before", block.packets_before},
-          {"packets_dropped", block.packets_dropped},
-          {"evidence", evidence_json(block)}};
+  Json json = {{"subject", to_string(block.subject)},
+               {"kind", to_string(block.subject.kind)},
+               {"reason", to_string(block.reason)},
+               {"since", rfc3339(clock.at(block.since))},
+               {"until", rfc3339(clock.at(block.until))},
+               {"step", block.step},
+               {"proven", block.proven},
+               {"action", action(block)},
+               {"packets_before", block.packets_before},
+               {"packets_dropped", block.packets_dropped},
+               {"evidence", evidence_json(block)}};
+  if (block.limit) json["limit"] = {{"rate_per_s", block.limit->per_second}, {"burst", block.limit->burst}};
+  return json;
 }
 
 Json change_json(const policy::BlockChange& change, policy::Time at, const WallClock& clock) {

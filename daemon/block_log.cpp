@@ -39,8 +39,11 @@ void append_evidence(std::string& line, const policy::Block& block) {
 } // namespace
 
 std::string_view event_name(const BlockChange& change) noexcept {
-  if (change.kind == BlockChange::Kind::Removed) return "unblock";
-  return change.block.dry_run ? "would_block" : "block";
+  const auto& block = change.block;
+  if (change.kind == BlockChange::Kind::Removed) return block.limit ? "unlimit" : "unblock";
+  if (change.kind == BlockChange::Kind::Renewed) return block.dry_run ? "would_renew" : "renew";
+  if (block.limit) return block.dry_run ? "would_limit" : "limit";
+  return block.dry_run ? "would_block" : "block";
 }
 
 std::string block_line(const BlockChange& change, policy::Time at, const WallClock& clock) {
@@ -49,8 +52,10 @@ std::string block_line(const BlockChange& change, policy::Time at, const WallClo
   if (change.kind == BlockChange::Kind::Removed)
     return line + " reason=" + std::string(to_string(change.ending)) +
            " dropped=" + std::to_string(block.packets_dropped);
-  line += " reason=" + std::string(to_string(block.reason)) + " for=" + human_duration(block.until - block.since) +
+  const auto from = change.kind == BlockChange::Kind::Added ? block.since : at;
+  line += " reason=" + std::string(to_string(block.reason)) + " for=" + human_duration(block.until - from) +
           " step=" + std::to_string(block.step);
+  if (block.limit) line += " to=" + rate(block.limit->per_second);
   append_evidence(line, block);
   return line;
 }
@@ -85,7 +90,7 @@ BlockLog::~BlockLog() = default;
 void BlockLog::write(const BlockChange& change, policy::Time at, const WallClock& clock) {
   summarise(at, clock);
   if (++state_->written > kLinesPerSecond) {
-    ++(change.kind == BlockChange::Kind::Added ? state_->held_blocks : state_->held_unblocks);
+    ++(change.kind != BlockChange::Kind::Removed ? state_->held_blocks : state_->held_unblocks);
     return;
   }
   state_->logger->info(state_->format == config::LogFormat::Json ? change_json(change, at, clock).dump()

@@ -61,8 +61,10 @@ std::chrono::seconds kernel_timeout(const policy::Block& block, policy::Time now
   return std::max<std::chrono::seconds>(1s, std::chrono::ceil<std::chrono::seconds>(block.until - now)) + kKernelGrace;
 }
 
+bool is_in_kernel(const policy::Block& block) { return !block.dry_run && !block.limit; }
+
 nft::Change kernel_change(const BlockChange& change, policy::Time now) {
-  const bool add = change.kind == BlockChange::Kind::Added;
+  const bool add = change.kind != BlockChange::Kind::Removed;
   return {add ? nft::Change::Kind::Add : nft::Change::Kind::Delete, change.block.subject,
           add ? kernel_timeout(change.block, now) : 0s};
 }
@@ -150,6 +152,7 @@ void Control::run() {
     follow_host();
     watch_ports();
     watch_lengths();
+    tell_counts();
     collect(blocks_.expire(monotonic_now())); // before new offences: an offender may be back already
     dataplane_->drain([this](const policy::Offence& offence) { collect(blocks_.convict(offence)); });
     end_immunity();
@@ -252,8 +255,9 @@ void Control::enforce() {
   read_counters(changes);
   const bool enforced = apply(changes);
   for (const auto& change : changes) {
-    if (enforced) mark_source(change.block, change.kind == BlockChange::Kind::Added);
-    log_->write(change, change.kind == BlockChange::Kind::Added ? change.block.since : now, clock_);
+    if (enforced) mark_source(change.block, change.kind != BlockChange::Kind::Removed);
+    if (change.kind != BlockChange::Kind::Extended)
+      log_->write(change, change.kind == BlockChange::Kind::Added ? change.block.since : now, clock_);
   }
   const auto is_prefix = [](const BlockChange& change) {
     return change.block.subject.kind == policy::SubjectKind::Prefix;
@@ -261,12 +265,21 @@ void Control::enforce() {
   if (std::ranges::any_of(changes, is_prefix)) dataplane_->publish(make_rules());
 }
 
+// Whoever still sends as his block ends is blocked on: the list asks for those whose turn it is.
+void Control::tell_counts() {
+  const auto now = monotonic_now();
+  for (const auto& subject : blocks_.count_due(now))
+    if (const auto element = nft_->read(subject); element && *element)
+      blocks_.note_dropped(subject, (*element)->packets, now);
+}
+
 // Blocks that end take their kernel counter with them: the log's closing line says what they dropped.
 void Control::read_counters(policy::BlockList::Changes& changes) {
-  for (auto& [kind, block, ending] : changes) {
-    if (kind != BlockChange::Kind::Removed || block.dry_run) continue;
+  for (auto& change : changes) {
+    auto& block = change.block;
+    if (change.kind != BlockChange::Kind::Removed || !is_in_kernel(block)) continue;
     if (const auto element = nft_->read(block.subject); element && *element)
-      block.packets_dropped = (*element)->packets;
+      block.packets_dropped += (*element)->packets;
   }
 }
 
@@ -276,7 +289,7 @@ bool Control::apply(const policy::BlockList::Changes& changes) {
   const auto now = monotonic_now();
   std::vector<nft::Change> kernel;
   for (const auto& change : changes)
-    if (!change.block.dry_run) kernel.push_back(kernel_change(change, now));
+    if (is_in_kernel(change.block)) kernel.push_back(kernel_change(change, now));
   if (kernel.empty()) return true;
   const auto committed = nft_->commit(kernel);
   if (committed) return true;
@@ -289,7 +302,7 @@ bool Control::resynchronise() {
   const auto now = monotonic_now();
   std::vector<nft::Change> elements;
   for (const auto& [subject, block] : blocks_)
-    if (!block.dry_run) elements.push_back({nft::Change::Kind::Add, subject, kernel_timeout(block, now)});
+    if (is_in_kernel(block)) elements.push_back({nft::Change::Kind::Add, subject, kernel_timeout(block, now)});
   const auto installed = nft_->install(layout(), let_through(), elements);
   if (!installed) {
     spdlog::error("{}", installed.error().message);
@@ -304,7 +317,7 @@ bool Control::resynchronise() {
 
 // Tells the workers that a host stands in the kernel's set (prefixes are in the rules).
 void Control::mark_source(const policy::Block& block, bool blocked) {
-  if (block.subject.kind != policy::SubjectKind::Host || block.dry_run) return;
+  if (block.subject.kind != policy::SubjectKind::Host || !is_in_kernel(block)) return;
   auto& table = dataplane_->ledger().sources;
   const auto key = policy::source_key(block.subject.prefix.base, settings_.sources.ipv6_prefix);
   if (!blocked) return table.unblock(key);

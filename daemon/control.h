@@ -47,6 +47,7 @@ private:
   void watch_lengths();
   void collect(policy::BlockList::Changes changes);
   void enforce();
+  void tell_counts();
   void read_counters(policy::BlockList::Changes& changes);
   bool apply(const policy::BlockList::Changes& changes);
   bool resynchronise();

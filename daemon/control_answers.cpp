@@ -112,7 +112,7 @@ private:
     for (const auto& [subject, block] : control_.blocks_) {
       policy::Block counted = block;
       if (const auto element = control_.nft_->read(subject); element && *element)
-        counted.packets_dropped = (*element)->packets;
+        counted.packets_dropped += (*element)->packets;
       list.push_back(block_json(counted, control_.clock_));
     }
     return list;

@@ -60,14 +60,20 @@ private:
     std::string packet;
     std::size_t wire_length;
   };
+  struct Noted {
+    std::size_t index;                // in report_.blocks
+    std::uint64_t dropped_before = 0; // it was last renewed
+  };
   bool release(const dataplane::Fragments::Release& released, const policy::Now& now);
   void settle(dataplane::FrameKind kind, const policy::Datagram& datagram, std::size_t octets, std::size_t frames,
               const policy::Now& now);
   policy::Time advance(policy::Time stamp);
+  void tell_counts(policy::Time now);
   void account(const policy::Datagram& datagram, const sip::Message& message, const policy::Verdict& verdict,
                std::size_t octets, policy::Time at);
   void enforce(const policy::BlockList::Changes& changes, const policy::Now& now);
   void note(const policy::Block& block);
+  void note_renewal(const policy::Block& block);
   void mark_source(const policy::Block& block, bool blocked, const policy::Now& now);
 
   policy::Rules rules_;
@@ -76,7 +82,8 @@ private:
   policy::Ledger ledger_;
   sip::AgentCache names_;
   std::unique_ptr<dataplane::Fragments> fragments_ = std::make_unique<dataplane::Fragments>(ledger_.sources.hash(0));
-  std::map<policy::Subject, std::size_t> standing_; // where in report_.blocks those are that have not ended
+  std::map<policy::Subject, Noted> standing_; // those that have not ended
+  policy::Time next_count_;
   ReplayReport report_;
 };
 
@@ -156,8 +163,20 @@ policy::Time Replay::advance(policy::Time stamp) {
   } else {
     last = stamp;
   }
-  if (const auto end = blocks_.next_expiry(); end && *end <= *last) enforce(blocks_.expire(*last), policy::Now(*last));
+  const auto end = blocks_.next_expiry();
+  const bool over = end && *end <= *last;
+  if (over || *last >= next_count_) tell_counts(*last);
+  if (over) enforce(blocks_.expire(*last), policy::Now(*last));
   return *last;
+}
+
+// As the control thread does once a second.
+void Replay::tell_counts(policy::Time now) {
+  next_count_ = now + std::chrono::seconds(1);
+  for (const auto& subject : blocks_.count_due(now))
+    if (const auto noted = standing_.find(subject); noted != standing_.end())
+      blocks_.note_dropped(subject, report_.blocks[noted->second.index].packets_dropped - noted->second.dropped_before,
+                           now);
 }
 
 void Replay::account(const policy::Datagram& datagram, const sip::Message& message, const policy::Verdict& verdict,
@@ -176,19 +195,21 @@ void Replay::account(const policy::Datagram& datagram, const sip::Message& messa
   if (talker != nullptr) ++talker->dropped;
   const policy::Block* block = blocks_.covering(datagram.source);
   if (block == nullptr) return;
-  if (const auto index = standing_.find(block->subject); index != standing_.end())
-    ++report_.blocks[index->second].packets_dropped;
+  if (const auto noted = standing_.find(block->subject); noted != standing_.end())
+    ++report_.blocks[noted->second.index].packets_dropped;
 }
 
 void Replay::enforce(const policy::BlockList::Changes& changes, const policy::Now& now) {
   bool prefixes_changed = false;
   for (const auto& change : changes) {
-    const bool added = change.kind == BlockChange::Kind::Added;
-    if (added)
-      note(change.block);
-    else
-      standing_.erase(change.block.subject);
-    mark_source(change.block, added, now);
+    if (change.block.limit) continue;
+    switch (change.kind) {
+    case BlockChange::Kind::Added: note(change.block); break;
+    case BlockChange::Kind::Renewed: note_renewal(change.block); break;
+    case BlockChange::Kind::Removed: standing_.erase(change.block.subject); break;
+    case BlockChange::Kind::Extended: break; // limits only
+    }
+    mark_source(change.block, change.kind != BlockChange::Kind::Removed, now);
     prefixes_changed |= change.block.subject.kind == policy::SubjectKind::Prefix;
   }
   if (prefixes_changed) rules_.blocked = blocks_.prefixes();
@@ -199,13 +220,22 @@ void Replay::note(const policy::Block& block) {
     ++report_.blocks_left_out;
     return;
   }
-  standing_[block.subject] = report_.blocks.size();
+  standing_[block.subject] = {report_.blocks.size()};
   auto& noted = report_.blocks.emplace_back(block);
   noted.dry_run = true; // nothing is blocked here
   // The source table may have forgotten a source meanwhile, and counts no prefixes; the talkers are exact.
   const std::uint64_t packets = report_.talkers.packets_from(block.subject.prefix);
   noted.packets_before = static_cast<std::uint32_t>(
       std::clamp<std::uint64_t>(packets, block.packets_before, std::numeric_limits<std::uint32_t>::max()));
+}
+
+void Replay::note_renewal(const policy::Block& block) {
+  const auto noted = standing_.find(block.subject);
+  if (noted == standing_.end()) return;
+  auto& reported = report_.blocks[noted->second.index];
+  reported.until = block.until;
+  reported.step = block.step;
+  noted->second.dropped_before = reported.packets_dropped;
 }
 
 void Replay::mark_source(const policy::Block& block, bool blocked, const policy::Now& now) {

@@ -36,6 +36,7 @@ enum class Action : std::uint8_t { Off, Log, Limit, Block };
 
 // Who is blocked: a host (an IPv4 address, or an IPv6 /64), a prefix, or one port of one address.
 enum class SubjectKind : std::uint8_t { Host, Prefix, Endpoint };
+inline constexpr std::size_t kSubjectKinds = 3;
 std::string_view to_string(SubjectKind kind) noexcept;
 struct Subject {
   SubjectKind kind = SubjectKind::Host;
@@ -105,9 +106,11 @@ struct Block {
   Time since, until;
   std::uint32_t step = 1; // of the ladder
   bool proven = false;
-  bool dry_run = false; // would_block: everything but the blocking
+  bool dry_run = false;      // would_block: everything but the blocking
+  bool one_user = false;     // as the offence says
+  std::optional<Rate> limit; // there: no block, only what exceeds this is dropped
   std::uint32_t packets_before = 0;
-  std::uint64_t packets_dropped = 0;
+  std::uint64_t packets_dropped = 0; // in the block list without what the kernel counts now
   Evidence evidence;
   std::string note; // the operator's own words, of a manual block
 };

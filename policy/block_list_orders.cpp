@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <algorithm>
+
+#include "policy/block_list.h"
+
+// The block list's other half: what is not an offence's doing. Orders by hand, the never-blocked, and restarts.
+namespace sipward::policy {
+
+BlockList::Changes BlockList::set_never_blocked(PrefixSet never) {
+  never_ = std::move(never);
+  Changes changes;
+  const auto spared = [&](const Subject& subject) {
+    return subject.kind != SubjectKind::Prefix && never_.covers(subject.prefix);
+  };
+  for (auto at = blocks_.begin(); at != blocks_.end();) {
+    const Subject subject = (at++)->first;
+    if (spared(subject)) remove(subject, Ending::NeverBlocked, changes);
+  }
+  for (auto at = limits_.begin(); at != limits_.end();) {
+    const Subject subject = (at++)->first;
+    if (spared(subject)) remove_limit(subject, Ending::NeverBlocked, changes);
+  }
+  return changes;
+}
+
+std::expected<BlockList::Changes, std::string> BlockList::block(const Prefix& prefix, Duration length, std::string note,
+                                                                Time now) {
+  const bool v4 = prefix.base.family == Family::V4;
+  const std::uint8_t host_length = v4 ? 32 : options_.source_v6;
+  const std::uint8_t prefix_length = v4 ? options_.prefix_v4 : options_.prefix_v6;
+  Subject subject{SubjectKind::Host, prefix, 0};
+  if (prefix.length == prefix_length)
+    subject.kind = SubjectKind::Prefix;
+  else if (prefix.is_host())
+    subject = host_subject(prefix.base);
+  else if (prefix.length != host_length)
+    return std::unexpected(to_string(prefix) + ": only hosts (/" + std::to_string(host_length) + ") and prefixes of /" +
+                           std::to_string(prefix_length) + " can be blocked");
+  if (never_.overlaps(subject.prefix))
+    return std::unexpected(to_string(prefix) + (prefix.is_host() ? " is" : " holds an address that is") +
+                           " never blocked: on the allow list, or an address, gateway or resolver of this host");
+  if (length <= Duration::zero()) return std::unexpected("a block must last longer than nothing");
+  Block block;
+  block.subject = subject;
+  block.since = now;
+  block.until = now + length;
+  block.proven = true;
+  block.note = std::move(note);
+  Changes changes;
+  add(std::move(block), now, changes);
+  return changes;
+}
+
+std::expected<BlockList::Changes, std::string> BlockList::unblock(const Prefix& prefix) {
+  Changes changes;
+  const Subject host = prefix.is_host() ? host_subject(prefix.base) : Subject{SubjectKind::Host, prefix, 0};
+  for (const Subject& subject : {host, Subject{SubjectKind::Prefix, prefix, 0}})
+    if (blocks_.find(subject) != nullptr) remove(subject, Ending::Unblocked, changes);
+  if (host == host_subject(host.prefix.base)) {
+    remove_endpoints(host, Ending::Unblocked, changes);
+    if (limits_.find(host) != nullptr) remove_limit(host, Ending::Unblocked, changes);
+  }
+  if (changes.empty()) return std::unexpected(to_string(prefix) + " is not blocked");
+  neighbours_.forget(host.prefix);
+  return changes;
+}
+
+BlockList::Changes BlockList::flush(Ending ending) {
+  Changes changes;
+  while (!blocks_.empty()) remove(blocks_.begin()->first, ending, changes);
+  while (!limits_.empty()) remove_limit(limits_.begin()->first, ending, changes);
+  neighbours_.clear();
+  if (ending == Ending::Flushed) ladder_.clear();
+  return changes;
+}
+
+BlockList::Changes BlockList::lift_since(Time since) {
+  Changes changes;
+  const auto doubtful = [&](const Block& block) {
+    return block.since >= since && block.reason != Reason::Manual && block.reason != Reason::Scanner;
+  };
+  for (auto at = blocks_.begin(); at != blocks_.end();) {
+    const auto& [subject, block] = *at++;
+    if (!doubtful(block)) continue;
+    if (subject.kind == SubjectKind::Host) neighbours_.forget(subject.prefix);
+    remove(subject, Ending::Lifted, changes);
+  }
+  for (auto at = limits_.begin(); at != limits_.end();) {
+    const auto& [subject, block] = *at++;
+    if (doubtful(block)) remove_limit(subject, Ending::Lifted, changes);
+  }
+  return changes;
+}
+
+void BlockList::note_limited(const Subject& host, std::uint64_t packets) {
+  const Block* standing = limits_.find(host);
+  if (standing == nullptr) return;
+  Block counted = *standing;
+  counted.packets_dropped += packets;
+  limits_.put(std::move(counted));
+}
+
+std::vector<Prefix> BlockList::prefixes() const {
+  std::vector<Prefix> result;
+  for (const auto& [end, subject] : blocks_.ends(SubjectKind::Prefix))
+    if (!blocks_.find(subject)->dry_run) result.push_back(subject.prefix);
+  std::ranges::sort(result, {}, [](const Prefix& prefix) { return std::pair(prefix.length, prefix.base); });
+  return result;
+}
+
+std::vector<Prefix> BlockList::let_through() const {
+  std::vector<Prefix> all;
+  for (const auto& [prefix, passing] : let_through_) all.insert(all.end(), passing.begin(), passing.end());
+  return all;
+}
+
+BlockList::Snapshot BlockList::snapshot() const {
+  Snapshot snapshot;
+  snapshot.blocks.reserve(blocks_.size() + limits_.size());
+  for (const auto* standing : {&blocks_, &limits_})
+    for (const auto& [subject, block] : *standing) snapshot.blocks.push_back(block);
+  snapshot.climbs = ladder_.climbs();
+  return snapshot;
+}
+
+BlockList::Changes BlockList::restore(Snapshot snapshot, Time now) {
+  Changes changes;
+  std::ranges::sort(snapshot.climbs, {}, &Climb::ended);
+  for (const auto& climb : snapshot.climbs) ladder_.remember(climb);
+  std::ranges::sort(snapshot.blocks, {}, &Block::since);
+  for (auto& block : snapshot.blocks) {
+    if (!fits(block)) continue;
+    if (counts_in_prefix(block))
+      neighbours_.add(prefix_of(block.subject.prefix.base), block.subject, block.proven, block.since);
+    if (block.until > now)
+      add(std::move(block), now, changes);
+    else
+      remember(block);
+  }
+  return changes;
+}
+
+// Could a block be made today as it was made before the restart? The settings, and who is never blocked, may differ.
+bool BlockList::fits(const Block& block) const {
+  const auto& [kind, prefix, port] = block.subject;
+  switch (kind) {
+  case SubjectKind::Host: return block.subject == host_subject(prefix.base) && !never_.covers(prefix);
+  case SubjectKind::Endpoint: return prefix.is_host() && !never_.covers(prefix);
+  case SubjectKind::Prefix:
+    return prefix == prefix_of(prefix.base) && !never_.covers(prefix) &&
+           (block.reason == Reason::Manual || !local_.overlaps(prefix));
+  }
+  return false;
+}
+
+} // namespace sipward::policy

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "policy/block.h"
+
+// Which hosts of a prefix were blocked lately: together they convict it.
+namespace sipward::policy {
+
+class Neighbours {
+public:
+  // `enough`: so many hosts of a prefix are remembered, for so long. `capacity`: of so many prefixes.
+  Neighbours(std::uint32_t enough, Duration within, std::size_t capacity)
+      : enough_(enough), within_(within), capacity_(capacity) {}
+
+  struct Count {
+    std::uint32_t hosts = 0;
+    bool proven = false; // every one of them, the newcomer too
+  };
+  // Counts one more host of a prefix: the same one counts once, with what was last known of it.
+  Count add(const Prefix& prefix, const Subject& host, bool proven, Time at);
+
+  void forget(const Prefix& hosts); // those inside it
+  void clear() { prefixes_.clear(); }
+
+private:
+  struct Offender {
+    Subject host;
+    bool proven;
+    Time at;
+  };
+  void make_room(const Prefix& newcomer, Time now);
+
+  std::uint32_t enough_;
+  Duration within_;
+  std::size_t capacity_;
+  std::map<Prefix, std::vector<Offender>> prefixes_; // at most `enough_` of each, the oldest first
+  std::optional<Time> swept_;                        // when the outdated ones were last looked for
+};
+
+} // namespace sipward::policy
