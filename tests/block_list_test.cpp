@@ -1,43 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "policy/block_list.h"
-
-#include <catch2/catch.hpp>
+#include "block_list_lab.h"
 
 namespace sipward::policy {
 namespace {
-
-using namespace std::chrono_literals;
-using Kind = BlockChange::Kind;
-
-Address address(std::string_view text) { return Address::parse(text).value(); }
-Prefix prefix(std::string_view text) { return Prefix::parse(text).value(); }
-Time at(Duration since_epoch) { return Time(since_epoch); }
-
-Offence offence(std::string_view source, Duration when, bool proven = false) {
-  Offence made;
-  made.source = address(source);
-  made.at = at(when);
-  made.proven = proven;
-  made.packets_before = 3;
-  made.evidence.user_agent = Excerpt("friendly-scanner");
-  return made;
-}
-
-std::string host(unsigned net, unsigned n) {
-  return "10." + std::to_string(net / 256) + "." + std::to_string(net % 256) + "." + std::to_string(n);
-}
-
-// The changes as the block log would tell them: "+198.51.100.66/32 scanner, -198.51.100.67/32 expired".
-std::string told(const BlockList::Changes& changes) {
-  std::string all;
-  for (const auto& change : changes) {
-    const bool added = change.kind == Kind::Added;
-    all += all.empty() ? "" : ", ";
-    all += (added ? "+" : "-") + to_string(change.block.subject) + " ";
-    all += added ? to_string(change.block.reason) : to_string(change.ending);
-  }
-  return all;
-}
 
 TEST_CASE("an offender is blocked for the ladder's first step, with what he did") {
   BlockList list({.ladder = {5min, 30min}});
