@@ -125,9 +125,9 @@ BlockList::Snapshot BlockList::snapshot() const {
 
 BlockList::Changes BlockList::restore(Snapshot snapshot, Time now) {
   Changes changes;
-  std::ranges::sort(snapshot.climbs, {}, &Climb::ended);
+  std::ranges::stable_sort(snapshot.climbs, {}, &Climb::ended);
   for (const auto& climb : snapshot.climbs) ladder_.remember(climb);
-  std::ranges::sort(snapshot.blocks, {}, &Block::since);
+  std::ranges::stable_sort(snapshot.blocks, {}, &Block::since);
   for (auto& block : snapshot.blocks) {
     if (!fits(block)) continue;
     if (counts_in_prefix(block))
