@@ -24,11 +24,8 @@ namespace {
 using namespace std::chrono_literals;
 using policy::BlockChange;
 
-constexpr auto kKernelGrace = 10s; // the kernel drops an element by itself this much after we should have
-constexpr auto kRetry = 1s;
 constexpr auto kAlertEvery = 60s; // of one kind
 constexpr auto kFactsEvery = 1s;
-constexpr auto kFollowEvery = 100ms; // under a storm the loop goes round far more often
 const std::filesystem::path kRunFolder = "/run/sipward";
 constexpr auto kClockStep = 100ms; // less is the clocks' own unsteadiness
 
@@ -53,20 +50,6 @@ std::expected<int, std::string> claim_namespace() {
   close(fd);
   const std::string who(pid.data(), size > 1 ? static_cast<std::size_t>(size - 1) : 0);
   return std::unexpected("another sipward already runs in this network namespace (process " + who + "); stop it first");
-}
-
-// The time that an element is to live in the kernel: a little more than the block, so that its counter can still be
-// read.
-std::chrono::seconds kernel_timeout(const policy::Block& block, policy::Time now) {
-  return std::max<std::chrono::seconds>(1s, std::chrono::ceil<std::chrono::seconds>(block.until - now)) + kKernelGrace;
-}
-
-bool is_in_kernel(const policy::Block& block) { return !block.dry_run && !block.limit; }
-
-nft::Change kernel_change(const BlockChange& change, policy::Time now) {
-  const bool add = change.kind != BlockChange::Kind::Removed;
-  return {add ? nft::Change::Kind::Add : nft::Change::Kind::Delete, change.block.subject,
-          add ? kernel_timeout(change.block, now) : 0s};
 }
 
 } // namespace
@@ -119,6 +102,7 @@ std::expected<void, std::string> Control::open() {
   if (!dataplane) return std::unexpected(dataplane.error());
   dataplane_ = std::move(*dataplane);
   for (const auto& note : dataplane_->notes()) spdlog::warn("{}", note);
+  blocks_.set_trusted_within([this](const policy::Prefix& prefix) { return trusted_within(prefix); });
   if (nobody_protected && !inline_mode())
     spdlog::warn("sip.servers is empty and the interface has no address yet: nobody is protected until it has one");
 
@@ -152,9 +136,10 @@ void Control::run() {
     follow_host();
     watch_ports();
     watch_lengths();
+    watch_servers();
     tell_counts();
     collect(blocks_.expire(monotonic_now())); // before new offences: an offender may be back already
-    dataplane_->drain([this](const policy::Offence& offence) { collect(blocks_.convict(offence)); });
+    dataplane_->drain([this](const policy::Offence& offence) { hear(offence); });
     end_immunity();
     enforce();
     socket_->serve([this](std::string_view request) { return answer(request); });
@@ -209,32 +194,9 @@ void Control::follow_host() {
   refresh_never_blocked();
 }
 
-// A deleted interface is heard of no more, even if one of the same name takes its place: say so, once.
-void Control::watch_ports() {
-  if (const auto now = monotonic_now(); now >= next_follow_) {
-    next_follow_ = now + kFollowEvery;
-    dataplane_->follow_interfaces();
-  }
-  const std::string gone = dataplane_->gone();
-  if (gone == gone_port_) return;
-  gone_port_ = gone;
-  if (gone.empty()) return;
-  spdlog::error("the interface {} was deleted: its packets are seen no more until sipward is restarted", gone);
-  log_->alert("interface_gone name=" + in_quotes(gone), monotonic_now(), clock_);
-}
-
-// Inline: frames longer than the wire carries. Either the two MTUs differ, or the other end is virtual and leaves the
-// splitting of its segments to hardware that is not there.
-void Control::watch_lengths() {
-  const auto now = monotonic_now();
-  const auto too_long = dataplane_->counters().verdicts[static_cast<std::size_t>(policy::Why::TooLong)];
-  if (too_long == too_long_seen_ || now < next_too_long_alert_) return;
-  too_long_seen_ = too_long;
-  next_too_long_alert_ = now + kAlertEvery;
-  spdlog::warn("{} frames were too long to forward: compare the MTUs, and if the other end of an interface is virtual "
-               "(veth), switch off its tso and gso (ethtool -K)",
-               too_long);
-  log_->alert("too_long frames=" + std::to_string(too_long), now, clock_);
+void Control::hear(const policy::Offence& offence) {
+  if (offence.notice != policy::Notice::None) return tell(offence);
+  collect(blocks_.convict(offence));
 }
 
 void Control::collect(policy::BlockList::Changes changes) {
@@ -265,74 +227,13 @@ void Control::enforce() {
   if (std::ranges::any_of(changes, is_prefix)) dataplane_->publish(make_rules());
 }
 
-// Whoever still sends as his block ends is blocked on: the list asks for those whose turn it is.
-void Control::tell_counts() {
-  const auto now = monotonic_now();
-  for (const auto& subject : blocks_.count_due(now))
-    if (const auto element = nft_->read(subject); element && *element)
-      blocks_.note_dropped(subject, (*element)->packets, now);
-}
-
-// Blocks that end take their kernel counter with them: the log's closing line says what they dropped.
-void Control::read_counters(policy::BlockList::Changes& changes) {
-  for (auto& change : changes) {
-    auto& block = change.block;
-    if (change.kind != BlockChange::Kind::Removed || !is_in_kernel(block)) continue;
-    if (const auto element = nft_->read(block.subject); element && *element)
-      block.packets_dropped += (*element)->packets;
-  }
-}
-
-// True if the kernel now holds what the block list says.
-bool Control::apply(const policy::BlockList::Changes& changes) {
-  if (!in_sync_) return false;
-  const auto now = monotonic_now();
-  std::vector<nft::Change> kernel;
-  for (const auto& change : changes)
-    if (is_in_kernel(change.block)) kernel.push_back(kernel_change(change, now));
-  if (kernel.empty()) return true;
-  const auto committed = nft_->commit(kernel);
-  if (committed) return true;
-  spdlog::warn("nftables refused a batch of {} ({}); making the table anew", kernel.size(), committed.error().message);
-  return resynchronise();
-}
-
-// Makes the kernel's table from the block list. On failure it is tried again after kRetry.
-bool Control::resynchronise() {
-  const auto now = monotonic_now();
-  std::vector<nft::Change> elements;
-  for (const auto& [subject, block] : blocks_)
-    if (is_in_kernel(block)) elements.push_back({nft::Change::Kind::Add, subject, kernel_timeout(block, now)});
-  const auto installed = nft_->install(layout(), let_through(), elements);
-  if (!installed) {
-    spdlog::error("{}", installed.error().message);
-    if (in_sync_) log_->alert("nft_out_of_sync what=" + in_quotes(installed.error().message), now, clock_);
-    retry_at_ = now + kRetry;
-  } else {
-    for (const auto& [subject, block] : blocks_) mark_source(block, true);
-  }
-  in_sync_ = installed.has_value();
-  return in_sync_;
-}
-
-// Tells the workers that a host stands in the kernel's set (prefixes are in the rules).
-void Control::mark_source(const policy::Block& block, bool blocked) {
-  if (block.subject.kind != policy::SubjectKind::Host || !is_in_kernel(block)) return;
-  auto& table = dataplane_->ledger().sources;
-  const auto key = policy::source_key(block.subject.prefix.base, settings_.sources.ipv6_prefix);
-  if (!blocked) return table.unblock(key);
-  const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();
-  // It may find no room, in a bucket full of blocked sources; the kernel's set holds all the same.
-  table.block(key, static_cast<std::uint32_t>(until), policy::Now(monotonic_now()));
-}
-
 void Control::stop() {
   sd_notify(0, "STOPPING=1");
   dataplane_->stop();
   if (inline_mode())
     if (const auto given = nft_->give_back(); !given)
       spdlog::error("the kernel stays deaf on the forwarded interfaces: {}", given.error().message);
-  dataplane_->drain([this](const policy::Offence& offence) { collect(blocks_.convict(offence)); });
+  dataplane_->drain([this](const policy::Offence& offence) { hear(offence); });
   if (settings_.nftables.on_stop == config::OnStop::Remove) collect(blocks_.flush(policy::Ending::Stopped));
   enforce();
   if (blocks_.size() > 0) log_->alert("stopped blocks_left=" + std::to_string(blocks_.size()), monotonic_now(), clock_);
@@ -388,6 +289,20 @@ void Control::end_immunity() {
   if (std::erase_if(immune_, [&](const auto& entry) { return entry.second <= now; }) > 0) refresh_never_blocked();
 }
 
+// Who is trusted in a prefix: let through when it is blocked.
+std::vector<policy::Prefix> Control::trusted_within(const policy::Prefix& prefix) const {
+  std::vector<policy::Prefix> found;
+  const auto& trust = dataplane_->ledger().trust;
+  trust.each(0, trust.lines(), policy::Now(monotonic_now()).s, [&](const policy::Trustee& trustee) {
+    const auto source =
+        policy::source_prefix(trustee.key.load(std::memory_order_relaxed), settings_.sources.ipv6_prefix);
+    if (prefix.holds(source)) found.push_back(source);
+  });
+  for (const auto& peer : settings_.trust.peers)
+    if (prefix.holds(peer)) found.push_back(peer);
+  return found;
+}
+
 std::unique_ptr<const policy::Rules> Control::make_rules() const {
   auto rules = std::make_unique<policy::Rules>(config::rules(settings_));
   rules->drop_convicting = inline_mode() && !settings_.block.dry_run;
@@ -401,26 +316,11 @@ std::unique_ptr<const policy::Rules> Control::make_rules() const {
   for (const auto& [prefix, until] : immune_) immune.push_back(prefix);
   rules->never_blocked = never_blocked(immune);
   rules->blocked = blocks_.prefixes();
+  if (wellbeing_.state().unwell)
+    rules->soft = policy::Rules::Soft::Suspended;
+  else if (wellbeing_.state().answers_unseen)
+    rules->soft = policy::Rules::Soft::Logged;
   return rules;
-}
-
-nft::Layout Control::layout() const {
-  nft::Layout layout;
-  if (inline_mode()) {
-    auto ports = settings_.ports.outside;
-    ports.push_back(settings_.ports.inside);
-    std::ranges::copy_if(ports, std::back_inserter(layout.taken), dataplane::is_interface);
-    layout.hook = config::Hook::Prerouting; // what comes in at the interfaces is the dataplane's to drop
-  } else {
-    std::ranges::copy_if(settings_.ports.outside, std::back_inserter(layout.interfaces), dataplane::is_interface);
-    layout.hook = settings_.nftables.hook;
-  }
-  layout.scope = settings_.nftables.scope;
-  layout.ports = settings_.sip.ports;
-  layout.prefix_v4 = settings_.prefix.ipv4;
-  layout.prefix_v6 = settings_.prefix.ipv6;
-  layout.source_v6 = settings_.sources.ipv6_prefix;
-  return layout;
 }
 
 } // namespace sipward::daemon

@@ -18,6 +18,8 @@
 #include "daemon/nft.h"
 #include "dataplane/dataplane.h"
 #include "policy/block_list.h"
+#include "policy/surge.h"
+#include "policy/wellbeing.h"
 
 // The control thread: offences in, blocks out. One loop, one owner of everything that is not a packet.
 namespace sipward::daemon {
@@ -45,17 +47,23 @@ private:
   void follow_host();
   void watch_ports();
   void watch_lengths();
+  void watch_servers();
+  void watch_loads(policy::Time now);
+  std::string top_talkers(policy::Time at) const;
+  void hear(const policy::Offence& offence);
+  void tell(const policy::Offence& notice);
   void collect(policy::BlockList::Changes changes);
   void enforce();
   void tell_counts();
   void read_counters(policy::BlockList::Changes& changes);
   bool apply(const policy::BlockList::Changes& changes);
   bool resynchronise();
-  void mark_source(const policy::Block& block, bool blocked);
+  void mark_source(const policy::Block& block, bool stands);
   void stop();
 
   policy::PrefixSet never_blocked(std::span<const policy::Prefix> more) const;
   policy::PrefixSet let_through() const;
+  std::vector<policy::Prefix> trusted_within(const policy::Prefix& prefix) const;
   void refresh_never_blocked();
   void make_immune(const policy::Prefix& prefix, std::chrono::seconds length);
   void end_immunity(const policy::Prefix& within); // by hand
@@ -85,6 +93,10 @@ private:
   policy::Time next_fuse_alert_;
   std::uint64_t too_long_seen_ = 0; // frames that could not be forwarded, as told in the log
   policy::Time next_too_long_alert_;
+  policy::Wellbeing wellbeing_; // of the protected servers
+  policy::Surges surges_;
+  policy::Time next_pulse_;
+  std::uint64_t requests_seen_ = 0, answers_seen_ = 0;
   std::string gone_port_; // an interface that was deleted, as told in the log
   bool stopping_ = false;
 

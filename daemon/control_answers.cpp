@@ -73,6 +73,8 @@ private:
     Json immune = Json::array();
     for (const auto& [prefix, until] : control_.immune_)
       immune.push_back({{"subject", to_string(prefix)}, {"until", rfc3339(control_.clock_.at(until))}});
+    Json limits = Json::array();
+    for (const auto& [subject, block] : control_.blocks_.limits()) limits.push_back(block_json(block, control_.clock_));
     const auto table = control_.nft_->installed();
     const bool there = table && *table;
     Json verdicts = Json::object();
@@ -99,6 +101,9 @@ private:
                   {"evicted", occupancy.evicted},
                   {"pinned", occupancy.pinned}}},
                 {"blocks", control_.blocks_.size()},
+                {"limits", std::move(limits)},
+                {"server_unwell", control_.wellbeing_.state().unwell},
+                {"answers_unseen", control_.wellbeing_.state().answers_unseen},
                 {"immune", std::move(immune)},
                 {"displaced", control_.blocks_.displaced()},
                 {"prefixes_withheld", control_.blocks_.withheld()},

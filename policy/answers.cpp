@@ -33,7 +33,6 @@ Verdict Judging::observe() noexcept {
   const sip::Message message = sip::parse(payload_);
   if (message.kind == sip::Kind::Request) observe_request(message);
   if (message.kind != sip::Kind::Response) return {Why::Answer};
-  ledger_.pulse.answers.fetch_add(1, std::memory_order_relaxed);
   note_echoes(message);
   if (source_ == nullptr) return {Why::Answer};
 
@@ -47,8 +46,11 @@ Verdict Judging::observe() noexcept {
   const bool ringing = invite && ((status >= 180 && status < 200) || status == 486 || status == 487);
   Verdict verdict{Why::Answer};
   if (settled) return verdict;
-  if (level() > 0)
-    Pulse::note(status < 300 ? ledger_.pulse.served : ledger_.pulse.refused, ledger_.sources.hash(case_.place.key));
+  if (level() > 0) {
+    ledger_.pulse.answered.note(case_.place.hash);
+    if (status < 300) ledger_.pulse.served.note(case_.place.hash);
+    if (status >= 500 && status < 600) ledger_.pulse.failed.note(case_.place.hash);
+  }
   if (ringing || (status >= 200 && status < 300))
     verdict = success(message, note);
   else if (status == 401 || status == 407)
@@ -127,6 +129,7 @@ Verdict Judging::challenge(const sip::Message& message, std::uint8_t transaction
 
 Verdict Judging::failure(const sip::Message& message) noexcept {
   Source::count(source_->failures);
+  if (level() > 0) ledger_.pulse.failed.note(case_.place.hash);
   const std::uint64_t user = user_hash(message);
   const bool known = ledger_.known_users.find(user, minute(), rules_.remember_s / 60).has_value();
   if (!known || level() == 0) source_->try_user(user);

@@ -108,6 +108,8 @@ Verdict decide(const Rules& rules, Ledger& ledger, sip::AgentCache& names, const
   const bool trusted = source != nullptr && source->level() > 0;
   if (!trusted && rules.is_blocked(c.datagram.source) && !rules.never_blocked.holds(c.datagram.source))
     return {Why::BlockedPrefix, true};
+  if (const std::size_t server = rules.server_place(c.datagram.destination); server < Ledger::kMaxLoads)
+    ledger.loads[server].add(c.datagram.payload.size());
   return Judging(rules, ledger, c, source, now, offence).read(names);
 }
 
@@ -166,7 +168,8 @@ bool Judging::conforms_exempt() noexcept {
 
 Verdict Judging::judge_request(const sip::Message& message, sip::Method method, bool over) noexcept {
   if (source_ == nullptr) return {Why::Unmetered};
-  if (source_->level() > 0) Pulse::note(ledger_.pulse.asking, ledger_.sources.hash(case_.place.key));
+  ledger_.pulse.sources.note(case_.place.hash);
+  if (source_->level() > 0) ledger_.pulse.asking.note(case_.place.hash);
   const Standing standing = standing_of(message);
   const Class c = class_of(method);
   if (standing.exempt()) {

@@ -10,21 +10,43 @@
 #include <string_view>
 
 #include "policy/recent_set.h"
+#include "policy/source_sketch.h"
 #include "policy/source_table.h"
 #include "policy/trust.h"
 
 // What the judge remembers, all of it, in memory that the caller hands in. Shared by all workers.
 namespace sipward::policy {
 
-// How the trusted fare, for whoever decides whether our own server is well. Workers add; the control thread takes.
-struct Pulse {
-  std::array<Atomic<std::uint64_t>, 4> asking{}, served{}, refused{}; // distinct sources: one bit of 256 per hash
-  Atomic<std::uint64_t> answers = 0;                                  // of all, to whomever
-
-  static void note(std::array<Atomic<std::uint64_t>, 4>& sources, std::uint64_t hash) noexcept {
-    auto& word = sources[hash >> 62];
+// Distinct sources that something happened to since somebody last asked. Workers note, the control thread takes.
+class Distinct {
+public:
+  void note(std::uint64_t hash) noexcept {
+    auto& word = words_[hash >> 62];
     const std::uint64_t bit = std::uint64_t{1} << (hash >> 56 & 63);
     if ((word.load(std::memory_order_relaxed) & bit) == 0) word.fetch_or(bit, std::memory_order_relaxed);
+  }
+  SourceSketch take() noexcept {
+    SourceSketch taken;
+    for (std::size_t i = 0; i < words_.size(); ++i) taken.words[i] = words_[i].exchange(0, std::memory_order_relaxed);
+    return taken;
+  }
+
+private:
+  std::array<Atomic<std::uint64_t>, SourceSketch::kBits / 64> words_{};
+};
+
+// How our server and those whom it serves fare, for whoever judges that (wellbeing.h).
+struct Pulse {
+  Distinct asking, answered, served, failed; // trusted sources
+  Distinct sources;                          // everybody outside
+};
+
+// What reached a protected server, for the surge warning. Two workers may lose one of a count.
+struct Load {
+  Atomic<std::uint64_t> packets = 0, octets = 0;
+  void add(std::size_t size) noexcept {
+    packets.store(packets.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    octets.store(octets.load(std::memory_order_relaxed) + size, std::memory_order_relaxed);
   }
 };
 
@@ -54,6 +76,9 @@ public:
   RecentSet known_users;  // who registered with success, in minutes
   SourceTable targets;    // users whose password was guessed wrong, by target_key(); their `users` are the guessers
   Pulse pulse;
+  static constexpr std::size_t kMaxLoads = 64;
+  std::array<Load, kMaxLoads>
+      loads; // by the server's place in Rules::servers, 0 if none are named; beyond: not watched
 
   // Notes of a transaction. Settled: its final answer was seen; refunded: it was given back to the meter.
   static constexpr std::uint8_t kCredentialed = 0x80, kSettled = 0x40, kRefunded = 0x20, kRepeats = 0x0f;

@@ -9,6 +9,10 @@ bool Rules::is_port(std::uint16_t port) const noexcept { return std::ranges::fin
 
 bool Rules::is_server(const Address& address) const noexcept { return std::ranges::binary_search(servers, address); }
 
+std::size_t Rules::server_place(const Address& address) const noexcept {
+  return static_cast<std::size_t>(std::ranges::lower_bound(servers, address) - servers.begin());
+}
+
 bool Rules::is_blocked(const Address& address) const noexcept {
   // Prefixes have one or two lengths per family: one binary search for each length that occurs.
   for (auto group = blocked.begin(); group != blocked.end();) {

@@ -77,7 +77,8 @@ struct Rules {
 
   bool is_port(std::uint16_t port) const noexcept;
   bool is_server(const Address& address) const noexcept;
-  bool is_blocked(const Address& address) const noexcept; // by a prefix
+  std::size_t server_place(const Address& address) const noexcept; // among the servers; 0 if none are named
+  bool is_blocked(const Address& address) const noexcept;          // by a prefix
 
 private:
   static constexpr RatePolicy kOff{{1, 1}, Action::Off};

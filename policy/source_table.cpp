@@ -98,6 +98,17 @@ SourceKey source_key(const Address& address, std::uint8_t ipv6_prefix) noexcept 
   return key == kEmpty || key >= kNoIpv6 ? kNobody : key;
 }
 
+Prefix source_prefix(SourceKey key, std::uint8_t ipv6_prefix) noexcept {
+  Address address;
+  const bool v4 = key >> 48 == kIpv4 >> 48;
+  if (!v4) address.family = Family::V6;
+  const std::size_t octets = v4 ? 4 : 8;
+  for (std::size_t i = 0; i < octets; ++i) address.octets[i] = static_cast<std::uint8_t>(key >> (octets - 1 - i) * 8);
+  return v4 ? Prefix::host(address) : Prefix::of(address, ipv6_prefix);
+}
+
+bool SourceTable::is_source(SourceKey key) noexcept { return key != kEmpty && key != kOwned && key != kReleased; }
+
 SourceKey prefix_key(const Prefix& prefix) noexcept {
   const Address base = prefix.base.masked(prefix.length);
   if (base.family == Family::V4) return kIpv4Prefix | first_octets(base, 4);

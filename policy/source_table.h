@@ -67,6 +67,7 @@ inline constexpr std::size_t kFailureMeter = kClasses, kMeters = kClasses + 1; /
 using SourceKey = std::uint64_t;
 SourceKey source_key(const Address& address, std::uint8_t ipv6_prefix) noexcept;
 SourceKey prefix_key(const Prefix& prefix) noexcept;
+Prefix source_prefix(SourceKey key, std::uint8_t ipv6_prefix) noexcept; // of a source's key: the source, as a prefix
 
 struct alignas(64) Source {
   Atomic<SourceKey> key;
@@ -195,6 +196,14 @@ public:
   // pinned ones (counted).
   bool block(SourceKey key, std::uint32_t until_s, const Now& now) noexcept;
   void unblock(SourceKey key) noexcept;
+
+  // Any thread; approximate while workers run. Every source, with its key.
+  template<typename Take>
+  void each(Take take) const {
+    for (std::size_t i = 0; i < capacity(); ++i)
+      if (const SourceKey key = lines_[i].key.load(std::memory_order_acquire); is_source(key)) take(key, lines_[i]);
+  }
+  static bool is_source(SourceKey key) noexcept; // neither an empty line's nor the table's own
 
   // Any thread; approximate while workers run.
   struct Occupancy {

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "daemon/control.h"
+
+// What the kernel and the workers are told of the block list's changes.
+namespace sipward::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+using policy::BlockChange;
+
+constexpr auto kKernelGrace = 10s; // the kernel drops an element by itself this much after we should have
+constexpr auto kRetry = 1s;
+
+// The time that an element is to live in the kernel: a little more than the block, so that its counter can still be
+// read.
+std::chrono::seconds kernel_timeout(const policy::Block& block, policy::Time now) {
+  return std::max<std::chrono::seconds>(1s, std::chrono::ceil<std::chrono::seconds>(block.until - now)) + kKernelGrace;
+}
+
+bool is_in_kernel(const policy::Block& block) { return !block.dry_run; }
+
+nft::Effect effect_of(const policy::Block& block) { return block.limit ? nft::Effect::Limit : nft::Effect::Drop; }
+
+// The kernel counts whole packets, and an unlimited burst of none would drop everything.
+nft::Limit kernel_limit(const policy::Rate& rate) {
+  const double per_s = std::clamp(std::round(rate.per_second), 1.0, double{nft::kRateMax});
+  return {static_cast<std::uint32_t>(per_s), std::max(rate.burst, 1u)};
+}
+
+nft::Change kernel_block(const policy::Block& block, nft::Change::Kind kind, policy::Time now) {
+  nft::Change change{kind, block.subject, kind == nft::Change::Kind::Add ? kernel_timeout(block, now) : 0s,
+                     effect_of(block)};
+  if (block.limit) change.limit = kernel_limit(*block.limit);
+  return change;
+}
+
+nft::Change allowed(const policy::Prefix& prefix, nft::Change::Kind kind) {
+  const auto subject = prefix.is_host() ? policy::SubjectKind::Host : policy::SubjectKind::Prefix;
+  return {kind, {subject, prefix, 0}, 0s, nft::Effect::Allow};
+}
+
+} // namespace
+
+// Whoever still sends as his block ends is blocked on: the list asks for those whose turn it is.
+void Control::tell_counts() {
+  const auto now = monotonic_now();
+  for (const auto& subject : blocks_.count_due(now))
+    if (const auto element = nft_->read(subject); element && *element)
+      blocks_.note_dropped(subject, (*element)->packets, now);
+}
+
+// What ends takes its kernel counter with it: the log's closing line says what it dropped. What goes on begins to count
+// anew.
+void Control::read_counters(policy::BlockList::Changes& changes) {
+  for (auto& change : changes) {
+    auto& block = change.block;
+    if (change.kind == BlockChange::Kind::Added || !is_in_kernel(block)) continue;
+    const auto element = nft_->read(block.subject, effect_of(block));
+    if (!element || !*element) continue;
+    if (change.kind == BlockChange::Kind::Removed) block.packets_dropped += (*element)->packets;
+    if (change.kind == BlockChange::Kind::Extended) blocks_.note_limited(block.subject, (*element)->packets);
+  }
+}
+
+// True if the kernel now holds what the block list says.
+bool Control::apply(const policy::BlockList::Changes& changes) {
+  if (!in_sync_) return false;
+  const auto now = monotonic_now();
+  std::vector<nft::Change> kernel;
+  for (const auto& change : changes) {
+    if (!is_in_kernel(change.block)) continue;
+    for (const auto& prefix : change.taken_back) kernel.push_back(allowed(prefix, nft::Change::Kind::Delete));
+    for (const auto& prefix : change.let_through) kernel.push_back(allowed(prefix, nft::Change::Kind::Add));
+    const bool gone = change.kind == BlockChange::Kind::Removed;
+    kernel.push_back(kernel_block(change.block, gone ? nft::Change::Kind::Delete : nft::Change::Kind::Add, now));
+  }
+  if (kernel.empty()) return true;
+  const auto committed = nft_->commit(kernel);
+  if (committed) return true;
+  spdlog::warn("nftables refused a batch of {} ({}); making the table anew", kernel.size(), committed.error().message);
+  return resynchronise();
+}
+
+// Makes the kernel's table from the block list. On failure it is tried again after kRetry.
+bool Control::resynchronise() {
+  const auto now = monotonic_now();
+  std::vector<nft::Change> elements;
+  for (const auto& prefix : blocks_.let_through()) elements.push_back(allowed(prefix, nft::Change::Kind::Add));
+  const auto add = [&](const policy::Block& block) {
+    if (is_in_kernel(block)) elements.push_back(kernel_block(block, nft::Change::Kind::Add, now));
+  };
+  for (const auto& [subject, block] : blocks_) add(block);
+  for (const auto& [subject, block] : blocks_.limits()) add(block);
+  const auto installed = nft_->install(layout(), let_through(), elements);
+  if (!installed) {
+    spdlog::error("{}", installed.error().message);
+    if (in_sync_) log_->alert("nft_out_of_sync what=" + in_quotes(installed.error().message), now, clock_);
+    retry_at_ = now + kRetry;
+  } else {
+    for (const auto& [subject, block] : blocks_) mark_source(block, true);
+  }
+  in_sync_ = installed.has_value();
+  return in_sync_;
+}
+
+// Tells the workers who stands in the kernel's sets (prefixes are in the rules).
+void Control::mark_source(const policy::Block& block, bool stands) {
+  if (block.subject.kind == policy::SubjectKind::Prefix || !is_in_kernel(block)) return;
+  auto& ledger = dataplane_->ledger();
+  const policy::Now now(monotonic_now());
+  const auto source = policy::source_key(block.subject.prefix.base, settings_.sources.ipv6_prefix);
+  if (block.limit) {
+    if (policy::Source* line = ledger.sources.find(source))
+      stands ? line->set(policy::Source::kLimited) : line->clear(policy::Source::kLimited);
+    return;
+  }
+  const bool endpoint = block.subject.kind == policy::SubjectKind::Endpoint;
+  auto& table = endpoint ? ledger.endpoints : ledger.sources;
+  const auto key = endpoint ? ledger.endpoint_key(source, block.subject.port) : source;
+  if (!stands) return table.unblock(key);
+  if (policy::Source* line = endpoint ? ledger.sources.find(source) : nullptr) line->set(policy::Source::kWatched);
+  const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();
+  // It may find no room, in a bucket full of blocked sources; the kernel's set holds all the same.
+  table.block(key, static_cast<std::uint32_t>(until), now);
+}
+
+nft::Layout Control::layout() const {
+  nft::Layout layout;
+  if (inline_mode()) {
+    auto ports = settings_.ports.outside;
+    ports.push_back(settings_.ports.inside);
+    std::ranges::copy_if(ports, std::back_inserter(layout.taken), dataplane::is_interface);
+    layout.hook = config::Hook::Prerouting; // what comes in at the interfaces is the dataplane's to drop
+  } else {
+    std::ranges::copy_if(settings_.ports.outside, std::back_inserter(layout.interfaces), dataplane::is_interface);
+    layout.hook = settings_.nftables.hook;
+  }
+  layout.scope = settings_.nftables.scope;
+  layout.ports = settings_.sip.ports;
+  layout.prefix_v4 = settings_.prefix.ipv4;
+  layout.prefix_v6 = settings_.prefix.ipv6;
+  layout.source_v6 = settings_.sources.ipv6_prefix;
+  return layout;
+}
+
+} // namespace sipward::daemon

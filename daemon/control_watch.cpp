@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "daemon/control.h"
+
+// What the control thread looks after beside offences: ports, lengths, and how the protected servers fare.
+namespace sipward::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+using policy::Why;
+
+constexpr auto kAlertEvery = 60s;    // of one kind
+constexpr auto kFollowEvery = 100ms; // under a storm the loop goes round far more often
+constexpr auto kPulseEvery = 1s;
+constexpr auto kLiftedWhenUnwell = 2min;
+constexpr std::size_t kTalkersNamed = 5;
+
+std::uint64_t requests_in(const dataplane::Counters& counters) {
+  std::uint64_t sum = 0;
+  for (const Why why : {Why::Clean, Why::Unmetered, Why::NeverBlocked, Why::Scanner, Why::RegisterFlood,
+                        Why::InviteFlood, Why::OptionsFlood, Why::RequestFlood})
+    sum += counters.verdicts[static_cast<std::size_t>(why)];
+  return sum;
+}
+
+} // namespace
+
+// A deleted interface is heard of no more, even if one of the same name takes its place: say so, once.
+void Control::watch_ports() {
+  if (const auto now = monotonic_now(); now >= next_follow_) {
+    next_follow_ = now + kFollowEvery;
+    dataplane_->follow_interfaces();
+  }
+  const std::string gone = dataplane_->gone();
+  if (gone == gone_port_) return;
+  gone_port_ = gone;
+  if (gone.empty()) return;
+  spdlog::error("the interface {} was deleted: its packets are seen no more until sipward is restarted", gone);
+  log_->alert("interface_gone name=" + in_quotes(gone), monotonic_now(), clock_);
+}
+
+// Inline: frames longer than the wire carries. Either the two MTUs differ, or the other end is virtual and leaves the
+// splitting of its segments to hardware that is not there.
+void Control::watch_lengths() {
+  const auto now = monotonic_now();
+  const auto too_long = dataplane_->counters().verdicts[static_cast<std::size_t>(Why::TooLong)];
+  if (too_long == too_long_seen_ || now < next_too_long_alert_) return;
+  too_long_seen_ = too_long;
+  next_too_long_alert_ = now + kAlertEvery;
+  spdlog::warn("{} frames were too long to forward: compare the MTUs, and if the other end of an interface is virtual "
+               "(veth), switch off its tso and gso (ethtool -K)",
+               too_long);
+  log_->alert("too_long frames=" + std::to_string(too_long), now, clock_);
+}
+
+// What a worker has to tell beside offences.
+void Control::tell(const policy::Offence& notice) {
+  const auto user = in_quotes(notice.user.view());
+  if (notice.notice == policy::Notice::UserBurnt)
+    log_->alert(fmt::format("user_burnt user={} source={} failures={}", user, to_string(notice.source),
+                            notice.evidence.failures),
+                notice.at, clock_);
+  else
+    log_->alert(fmt::format("user_under_attack user={} last_source={}", user, to_string(notice.source)), notice.at,
+                clock_);
+}
+
+// Once a second: are our servers well, do we see what they answer, and does more come in than usual?
+void Control::watch_servers() {
+  const auto now = monotonic_now();
+  if (now < next_pulse_) return;
+  next_pulse_ = now + kPulseEvery;
+  const auto counters = dataplane_->counters();
+  auto& pulse = dataplane_->ledger().pulse;
+  policy::LastSecond second{pulse.asking.take(), pulse.answered.take(), pulse.served.take(), pulse.failed.take(),
+                            pulse.sources.take()};
+  const auto requests = requests_in(counters), answers = counters.verdicts[static_cast<std::size_t>(Why::Answer)];
+  second.requests = requests - std::exchange(requests_seen_, requests);
+  second.answers = answers - std::exchange(answers_seen_, answers);
+
+  const auto before = wellbeing_.state(), after = wellbeing_.note(second, now);
+  if (after.unwell != before.unwell) {
+    const auto figures = wellbeing_.figures();
+    log_->alert(fmt::format("server_{} served={} failed={} unanswered={}", after.unwell ? "unwell" : "well",
+                            figures.served, figures.failed, figures.unanswered),
+                now, clock_);
+    if (after.unwell) collect(blocks_.lift_since(now - kLiftedWhenUnwell));
+  }
+  if (after.answers_unseen != before.answers_unseen)
+    log_->alert(after.answers_unseen ? "answers_unseen only hard marks block: sipward sees requests, and no answers"
+                                     : "answers_seen",
+                now, clock_);
+  if (after != before) dataplane_->publish(make_rules());
+  watch_loads(now);
+}
+
+void Control::watch_loads(policy::Time now) {
+  const auto servers = make_rules()->servers;
+  const auto& loads = dataplane_->ledger().loads;
+  const std::vector<policy::Address> everybody(1); // none are named: all inside together
+  const auto& watched = servers.empty() ? everybody : servers;
+  surges_.set_servers(watched);
+  for (std::size_t i = 0; i < std::min(watched.size(), loads.size()); ++i) {
+    policy::Surge* surge = surges_.find(watched[i]);
+    if (surge == nullptr) continue;
+    const auto event = surge->note(
+        {loads[i].packets.load(std::memory_order_relaxed), loads[i].octets.load(std::memory_order_relaxed)}, now);
+    if (event == policy::Surge::Event::None) continue;
+    const bool rising = event == policy::Surge::Event::Rising;
+    log_->alert(fmt::format("surge{} server={} packets={:.0f}/s usual={:.0f}/s octets={:.0f}/s usual={:.0f}/s{}",
+                            rising ? "" : "_over", servers.empty() ? "all" : to_string(watched[i]),
+                            surge->present().packets_per_s, surge->usual().packets_per_s, surge->present().octets_per_s,
+                            surge->usual().octets_per_s, rising ? " talkers=" + top_talkers(now) : ""),
+                now, clock_);
+  }
+}
+
+// Who sends most just now, the busiest first: "198.51.100.66 (812/s), ...".
+std::string Control::top_talkers(policy::Time at) const {
+  const policy::Now now(at);
+  std::vector<std::pair<double, policy::SourceKey>> talkers;
+  dataplane_->ledger().sources.each([&](policy::SourceKey key, const policy::Source& source) {
+    const double rate = source.drained(now) ? 0 : source.rate_per_s(now);
+    if (rate > 0) talkers.emplace_back(rate, key);
+  });
+  const auto named = std::min(talkers.size(), kTalkersNamed);
+  std::ranges::partial_sort(talkers, talkers.begin() + static_cast<std::ptrdiff_t>(named), std::greater{});
+  std::string text;
+  for (const auto& [rate, key] : std::span(talkers).first(named))
+    text += fmt::format("{}{} ({:.0f}/s)", text.empty() ? "" : ", ",
+                        to_string(policy::source_prefix(key, settings_.sources.ipv6_prefix)), rate);
+  return in_quotes(text);
+}
+
+} // namespace sipward::daemon
