@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "config/rules.h"
+#include "daemon/alerts.h"
 #include "daemon/folders.h"
 
 namespace sipward::daemon {
@@ -195,7 +196,7 @@ void Control::follow_host() {
 }
 
 void Control::hear(const policy::Offence& offence) {
-  if (offence.notice != policy::Notice::None) return tell(offence);
+  if (offence.notice != policy::Notice::None) return log_->alert(alert_of(offence), offence.at, clock_);
   collect(blocks_.convict(offence));
 }
 

@@ -51,7 +51,6 @@ private:
   void watch_loads(policy::Time now);
   std::string top_talkers(policy::Time at) const;
   void hear(const policy::Offence& offence);
-  void tell(const policy::Offence& notice);
   void collect(policy::BlockList::Changes changes);
   void enforce();
   void tell_counts();

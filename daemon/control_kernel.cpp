@@ -108,25 +108,11 @@ bool Control::resynchronise() {
   return in_sync_;
 }
 
-// Tells the workers who stands in the kernel's sets (prefixes are in the rules).
+// Tells the workers who stands in the kernel's sets (prefixes are in the rules). They may find no room for it, in a
+// bucket full of blocked sources; the kernel's set holds all the same.
 void Control::mark_source(const policy::Block& block, bool stands) {
-  if (block.subject.kind == policy::SubjectKind::Prefix || !is_in_kernel(block)) return;
-  auto& ledger = dataplane_->ledger();
-  const policy::Now now(monotonic_now());
-  const auto source = policy::source_key(block.subject.prefix.base, settings_.sources.ipv6_prefix);
-  if (block.limit) {
-    if (policy::Source* line = ledger.sources.find(source))
-      stands ? line->set(policy::Source::kLimited) : line->clear(policy::Source::kLimited);
-    return;
-  }
-  const bool endpoint = block.subject.kind == policy::SubjectKind::Endpoint;
-  auto& table = endpoint ? ledger.endpoints : ledger.sources;
-  const auto key = endpoint ? ledger.endpoint_key(source, block.subject.port) : source;
-  if (!stands) return table.unblock(key);
-  if (policy::Source* line = endpoint ? ledger.sources.find(source) : nullptr) line->set(policy::Source::kWatched);
-  const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();
-  // It may find no room, in a bucket full of blocked sources; the kernel's set holds all the same.
-  table.block(key, static_cast<std::uint32_t>(until), now);
+  if (!is_in_kernel(block)) return;
+  policy::enact(dataplane_->ledger(), block, stands, settings_.sources.ipv6_prefix, policy::Now(monotonic_now()));
 }
 
 nft::Layout Control::layout() const {

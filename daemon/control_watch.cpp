@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "daemon/alerts.h"
 #include "daemon/control.h"
 
 // What the control thread looks after beside offences: ports, lengths, and how the protected servers fare.
@@ -57,18 +58,6 @@ void Control::watch_lengths() {
   log_->alert("too_long frames=" + std::to_string(too_long), now, clock_);
 }
 
-// What a worker has to tell beside offences.
-void Control::tell(const policy::Offence& notice) {
-  const auto user = in_quotes(notice.user.view());
-  if (notice.notice == policy::Notice::UserBurnt)
-    log_->alert(fmt::format("user_burnt user={} source={} failures={}", user, to_string(notice.source),
-                            notice.evidence.failures),
-                notice.at, clock_);
-  else
-    log_->alert(fmt::format("user_under_attack user={} last_source={}", user, to_string(notice.source)), notice.at,
-                clock_);
-}
-
 // Once a second: are our servers well, do we see what they answer, and does more come in than usual?
 void Control::watch_servers() {
   const auto now = monotonic_now();
@@ -83,17 +72,9 @@ void Control::watch_servers() {
   second.answers = answers - std::exchange(answers_seen_, answers);
 
   const auto before = wellbeing_.state(), after = wellbeing_.note(second, now);
-  if (after.unwell != before.unwell) {
-    const auto figures = wellbeing_.figures();
-    log_->alert(fmt::format("server_{} served={} failed={} unanswered={}", after.unwell ? "unwell" : "well",
-                            figures.served, figures.failed, figures.unanswered),
-                now, clock_);
-    if (after.unwell) collect(blocks_.lift_since(now - kLiftedWhenUnwell));
-  }
-  if (after.answers_unseen != before.answers_unseen)
-    log_->alert(after.answers_unseen ? "answers_unseen only hard marks block: sipward sees requests, and no answers"
-                                     : "answers_seen",
-                now, clock_);
+  for (const auto& alert : {health_alert(before, wellbeing_), sight_alert(before, wellbeing_)})
+    if (!alert.empty()) log_->alert(alert, now, clock_);
+  if (after.unwell && !before.unwell) collect(blocks_.lift_since(now - kLiftedWhenUnwell));
   if (after != before) dataplane_->publish(make_rules());
   watch_loads(now);
 }
@@ -110,12 +91,8 @@ void Control::watch_loads(policy::Time now) {
     const auto event = surge->note(
         {loads[i].packets.load(std::memory_order_relaxed), loads[i].octets.load(std::memory_order_relaxed)}, now);
     if (event == policy::Surge::Event::None) continue;
-    const bool rising = event == policy::Surge::Event::Rising;
-    log_->alert(fmt::format("surge{} server={} packets={:.0f}/s usual={:.0f}/s octets={:.0f}/s usual={:.0f}/s{}",
-                            rising ? "" : "_over", servers.empty() ? "all" : to_string(watched[i]),
-                            surge->present().packets_per_s, surge->usual().packets_per_s, surge->present().octets_per_s,
-                            surge->usual().octets_per_s, rising ? " talkers=" + top_talkers(now) : ""),
-                now, clock_);
+    const auto server = servers.empty() ? "all" : to_string(watched[i]);
+    log_->alert(surge_alert(server, event, *surge, top_talkers(now)), now, clock_);
   }
 }
 
@@ -133,7 +110,7 @@ std::string Control::top_talkers(policy::Time at) const {
   for (const auto& [rate, key] : std::span(talkers).first(named))
     text += fmt::format("{}{} ({:.0f}/s)", text.empty() ? "" : ", ",
                         to_string(policy::source_prefix(key, settings_.sources.ipv6_prefix)), rate);
-  return in_quotes(text);
+  return text;
 }
 
 } // namespace sipward::daemon

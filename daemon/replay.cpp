@@ -10,12 +10,14 @@
 #include <ostream>
 
 #include "config/rules.h"
+#include "daemon/alerts.h"
 #include "daemon/capture.h"
 #include "daemon/progress.h"
 #include "daemon/replay_report.h"
 #include "daemon/text.h"
 #include "dataplane/fragments.h"
 #include "policy/block_list.h"
+#include "policy/wellbeing.h"
 #include "sip/parser.h"
 
 // The daemon's pipeline without its threads: each packet is judged, and what the control thread does about an offence
@@ -27,6 +29,7 @@ namespace {
 using policy::BlockChange;
 
 constexpr std::uint64_t kProgressEvery = 4096; // packets
+constexpr auto kLiftedWhenUnwell = std::chrono::minutes(2);
 
 struct Free {
   void operator()(std::byte* memory) const noexcept { std::free(memory); }
@@ -74,7 +77,8 @@ private:
   void enforce(const policy::BlockList::Changes& changes, const policy::Now& now);
   void note(const policy::Block& block);
   void note_renewal(const policy::Block& block);
-  void mark_source(const policy::Block& block, bool blocked, const policy::Now& now);
+  void watch_servers(const policy::Now& now);
+  void alert(std::string text, policy::Time at);
 
   policy::Rules rules_;
   policy::BlockList blocks_;
@@ -83,7 +87,9 @@ private:
   sip::AgentCache names_;
   std::unique_ptr<dataplane::Fragments> fragments_ = std::make_unique<dataplane::Fragments>(ledger_.sources.hash(0));
   std::map<policy::Subject, Noted> standing_; // those that have not ended
-  policy::Time next_count_;
+  policy::Time next_second_;
+  policy::Wellbeing wellbeing_;
+  std::uint64_t requests_ = 0, answers_ = 0; // in this second
   ReplayReport report_;
 };
 
@@ -148,8 +154,10 @@ void Replay::settle(dataplane::FrameKind kind, const policy::Datagram& datagram,
   const auto verdict = policy::decide(rules_, ledger_, names_, c, now, offence);
   count(verdict);
   account(datagram, sip::parse(datagram.payload), verdict, octets, now.time);
+  ++(c.way == policy::Way::Out ? answers_ : requests_);
   if (!verdict.offence) return;
   ++counters.offences;
+  if (offence.notice != policy::Notice::None) return alert(alert_of(offence), now.time);
   enforce(blocks_.convict(offence), now);
 }
 
@@ -165,18 +173,39 @@ policy::Time Replay::advance(policy::Time stamp) {
   }
   const auto end = blocks_.next_expiry();
   const bool over = end && *end <= *last;
-  if (over || *last >= next_count_) tell_counts(*last);
+  const bool second_over = *last >= next_second_;
+  if (over || second_over) tell_counts(*last);
+  if (second_over) watch_servers(policy::Now(*last));
   if (over) enforce(blocks_.expire(*last), policy::Now(*last));
   return *last;
 }
 
 // As the control thread does once a second.
 void Replay::tell_counts(policy::Time now) {
-  next_count_ = now + std::chrono::seconds(1);
   for (const auto& subject : blocks_.count_due(now))
     if (const auto noted = standing_.find(subject); noted != standing_.end())
       blocks_.note_dropped(subject, report_.blocks[noted->second.index].packets_dropped - noted->second.dropped_before,
                            now);
+}
+
+// Likewise: are the servers well, and are their answers in the capture?
+void Replay::watch_servers(const policy::Now& now) {
+  next_second_ = now.time + std::chrono::seconds(1);
+  auto& pulse = ledger_.pulse;
+  const policy::LastSecond second{pulse.asking.take(),       pulse.answered.take(), pulse.served.take(),
+                                  pulse.failed.take(),       pulse.sources.take(),  std::exchange(requests_, 0),
+                                  std::exchange(answers_, 0)};
+  const auto before = wellbeing_.state(), after = wellbeing_.note(second, now.time);
+  for (const auto& text : {health_alert(before, wellbeing_), sight_alert(before, wellbeing_)})
+    if (!text.empty()) alert(text, now.time);
+  if (after.unwell && !before.unwell) enforce(blocks_.lift_since(now.time - kLiftedWhenUnwell), now);
+  rules_.soft = after.unwell           ? policy::Rules::Soft::Suspended
+                : after.answers_unseen ? policy::Rules::Soft::Logged
+                                       : policy::Rules::Soft::Judged;
+}
+
+void Replay::alert(std::string text, policy::Time at) {
+  if (report_.alerts.size() < ReplayReport::kMaxAlerts) report_.alerts.emplace_back(at, std::move(text));
 }
 
 void Replay::account(const policy::Datagram& datagram, const sip::Message& message, const policy::Verdict& verdict,
@@ -202,6 +231,7 @@ void Replay::account(const policy::Datagram& datagram, const sip::Message& messa
 void Replay::enforce(const policy::BlockList::Changes& changes, const policy::Now& now) {
   bool prefixes_changed = false;
   for (const auto& change : changes) {
+    policy::enact(ledger_, change.block, change.kind != BlockChange::Kind::Removed, rules_.ipv6_prefix, now);
     if (change.block.limit) continue;
     switch (change.kind) {
     case BlockChange::Kind::Added: note(change.block); break;
@@ -209,7 +239,6 @@ void Replay::enforce(const policy::BlockList::Changes& changes, const policy::No
     case BlockChange::Kind::Removed: standing_.erase(change.block.subject); break;
     case BlockChange::Kind::Extended: break; // limits only
     }
-    mark_source(change.block, change.kind != BlockChange::Kind::Removed, now);
     prefixes_changed |= change.block.subject.kind == policy::SubjectKind::Prefix;
   }
   if (prefixes_changed) rules_.blocked = blocks_.prefixes();
@@ -236,14 +265,6 @@ void Replay::note_renewal(const policy::Block& block) {
   reported.until = block.until;
   reported.step = block.step;
   noted->second.dropped_before = reported.packets_dropped;
-}
-
-void Replay::mark_source(const policy::Block& block, bool blocked, const policy::Now& now) {
-  if (block.subject.kind != policy::SubjectKind::Host || block.dry_run) return; // prefixes are in the rules
-  const auto key = policy::source_key(block.subject.prefix.base, rules_.ipv6_prefix);
-  if (!blocked) return ledger_.sources.unblock(key);
-  const auto until = std::chrono::ceil<std::chrono::seconds>(block.until).time_since_epoch().count();
-  ledger_.sources.block(key, static_cast<std::uint32_t>(until), now);
 }
 
 // Reads all captures in turn; `each(link, packet)` for every packet.

@@ -125,6 +125,7 @@ void write_blocks(const ReplayReport& report, std::ostream& out) {
   for (const auto& block : report.blocks)
     out << block_line({policy::BlockChange::Kind::Added, block, {}}, block.since, kCaptureClock)
         << " dropped=" << block.packets_dropped << "\n";
+  for (const auto& [at, text] : report.alerts) out << rfc3339(kCaptureClock.at(at)) << " alert - " << text << "\n";
   if (report.blocks_left_out > 0) out << "and " << report.blocks_left_out << " more\n";
 }
 
@@ -136,6 +137,9 @@ void write_json(const ReplayReport& report, SortKey sort, std::ostream& out) {
   for (const auto& address : report.servers) servers.push_back(to_string(address));
   for (const Talker* talker : report.talkers.sorted(sort)) sources.push_back(talker_json(*talker));
   for (const auto& block : report.blocks) blocks.push_back(block_json(block, kCaptureClock));
+  Json alerts = Json::array();
+  for (const auto& [at, text] : report.alerts)
+    alerts.push_back({{"time", rfc3339(kCaptureClock.at(at))}, {"text", utf8(text)}});
   Json verdicts = Json::object();
   for (std::size_t i = 0; i < policy::kWhys; ++i)
     verdicts[std::string(to_string(static_cast<policy::Why>(i)))] = report.counters.verdicts[i];
@@ -150,7 +154,7 @@ void write_json(const ReplayReport& report, SortKey sort, std::ostream& out) {
                  {"sources", std::move(sources)},
                  {"verdicts", std::move(verdicts)},
                  {"blocks", std::move(blocks)},
-                 {"alerts", Json::array()}};
+                 {"alerts", std::move(alerts)}};
   if (report.shadow) object["shadow"] = shadow_json(compare(report, *report.shadow));
   out << object.dump(2) << "\n";
 }

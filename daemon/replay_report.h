@@ -35,8 +35,10 @@ struct ReplayReport {
   Talkers talkers;
   std::vector<policy::Block> blocks; // in the order of their beginning; would_block all of them
   std::uint64_t blocks_left_out = 0;
-  std::optional<policy::Time> first, last; // of all packets
-  std::uint64_t backwards = 0;             // stamps earlier than the one before
+  static constexpr std::size_t kMaxAlerts = 1000;
+  std::vector<std::pair<policy::Time, std::string>> alerts; // as the block log has them
+  std::optional<policy::Time> first, last;                  // of all packets
+  std::uint64_t backwards = 0;                              // stamps earlier than the one before
   policy::Duration farthest_backwards{0};
   std::shared_ptr<const ReplayReport> shadow; // what the other settings would have done, if there are any
   std::string shadow_file;

@@ -104,4 +104,8 @@ Verdict decide(const Rules& rules, Ledger& ledger, sip::AgentCache& names, const
 // thread.
 Verdict let_by(const Rules& rules, const Ledger& ledger, const Case& c, Why why, const Now& now) noexcept;
 
+// Notes that a block, or a limit, of a host or an endpoint stands, or no longer does; prefixes are in the rules.
+// Control thread.
+void enact(Ledger& ledger, const Block& block, bool stands, std::uint8_t ipv6_prefix, const Now& now) noexcept;
+
 } // namespace sipward::policy

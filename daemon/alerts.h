@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "policy/block.h"
+#include "policy/surge.h"
+#include "policy/wellbeing.h"
+
+// Alerts as the block log writes them, the daemon's and a replay's alike: a word that says what, then key=value.
+namespace sipward::daemon {
+
+std::string alert_of(const policy::Offence& notice);
+// What has changed between two states of the servers; empty: nothing that is told.
+std::string health_alert(const policy::Wellbeing::State& before, const policy::Wellbeing& now);
+std::string sight_alert(const policy::Wellbeing::State& before, const policy::Wellbeing& now);
+std::string surge_alert(std::string_view server, policy::Surge::Event event, const policy::Surge& surge,
+                        std::string_view talkers);
+
+} // namespace sipward::daemon
