@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,9 +24,12 @@ struct WallClock {
 
   static WallClock now(); // for times of monotonic_now(), by what both clocks say at this moment
   WallTime at(policy::Time time) const noexcept { return WallTime(time.time_since_epoch() + offset); }
+  policy::Time when(WallTime time) const noexcept { return policy::Time(time.time_since_epoch() - offset); }
 };
 
 std::string rfc3339(WallTime time); // "2026-11-22T01:02:03.123456Z": UTC, microseconds (RFC 3339)
+// A time in exactly that form, years 1970 to 2261; nothing for any other text, or a day or hour that does not exist.
+std::optional<WallTime> parse_rfc3339(std::string_view text);
 
 // "90s", "5m", "1h30m", "24h", "3d2h", "2.5s", "350ms", "20us": whole seconds from ten seconds on, the rest is cut off.
 std::string human_duration(std::chrono::nanoseconds duration);

@@ -33,6 +33,20 @@ TEST_CASE("the wall clock's times are those of the monotonic clock, moved") {
   const auto difference = clock.at(monotonic_now()) - std::chrono::system_clock::now();
   CHECK(std::chrono::abs(difference) < 1s);
   CHECK(clock.at(policy::Time(5s)) - clock.at(policy::Time(2s)) == 3s);
+  CHECK(clock.when(clock.at(policy::Time(5s))) == policy::Time(5s));
+}
+
+TEST_CASE("a time that was written is read back, and no other text is") {
+  const WallTime time(1795309323123456us);
+  CHECK(parse_rfc3339(rfc3339(time)) == time);
+  CHECK(parse_rfc3339("2024-02-29T23:59:59.999999Z"));
+  const char* wrong =
+      GENERATE("", "2026-11-22T01:02:03Z", "2026-11-22T01:02:03.123456+00:00", "2026-11-22 01:02:03.123456Z",
+               "2026-02-29T01:02:03.123456Z", "2026-13-01T01:02:03.123456Z", "2026-11-22T24:00:00.000000Z",
+               "2026-11-22T23:59:60.000000Z", "2026-11-22T01:02:03.12345xZ", "9999-12-31T23:59:59.999999Z",
+               "1969-12-31T23:59:59.999999Z");
+  INFO(wrong);
+  CHECK_FALSE(parse_rfc3339(wrong));
 }
 
 TEST_CASE("a duration is written as people write it") {
