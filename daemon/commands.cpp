@@ -117,6 +117,8 @@ void tell_status(const Json& status) {
                   std::to_string(status["lost"].value("offences", 0)) + " offences");
   row("sources", number("sources") + " of " + std::to_string(status["source_table"].value("capacity", 0)));
   row("blocks", number("blocks"));
+  if (status["learning"].is_string())
+    row("learning", "until " + status.value("learning", "") + "; `sipward arm` ends it");
   row("nftables", status["nft"].value("in_sync", false) ? "in sync" : "OUT OF SYNC");
   std::cout << "\nverdicts\n";
   for (const auto& [name, count] : status["verdicts"].items())
@@ -267,6 +269,16 @@ void add_status_and_blocks(CLI::App& app, Words& words) {
   });
 }
 
+void add_arm(CLI::App& app, Words& words) {
+  asks(words, app.add_subcommand("arm", "End learning: from now on every policy acts as it is set."))
+      ->callback([&words] {
+        words.code = words.asker({{"command", "arm"}}, [](const Json& done) {
+          std::cout << (done.value("was_learning", false) ? "armed: every policy acts as it is set\n"
+                                                          : "it was armed already\n");
+        });
+      });
+}
+
 void add_block(CLI::App& app, Words& words) {
   auto* block_command = asks(words, app.add_subcommand("block", "Block a host or a prefix."));
   block_command->add_option("ADDR[/LEN]", words.subject, "whom")->required();
@@ -323,6 +335,7 @@ int command_line(int argc, char** argv) {
   add_run_and_check(app, words);
   add_replay(app, words);
   add_status_and_blocks(app, words);
+  add_arm(app, words);
   add_block(app, words);
   add_unblock_and_flush(app, words);
   app.add_subcommand("version", "Print the version.")->callback([] { std::cout << "sipward " << kVersion << "\n"; });

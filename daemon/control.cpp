@@ -112,7 +112,8 @@ std::expected<void, std::string> Control::open() {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
   signals_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  for (const int fd : {signals_, host_->event(), socket_->event(), dataplane_->offence_event()}) {
+  open_state();
+  for (const int fd : {signals_, host_->event(), socket_->event(), dataplane_->offence_event(), state_->event()}) {
     epoll_event event{EPOLLIN, {.fd = fd}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
   }
@@ -138,6 +139,7 @@ void Control::run() {
     watch_ports();
     watch_lengths();
     watch_servers();
+    tend_state();
     tell_counts();
     collect(blocks_.expire(monotonic_now())); // before new offences: an offender may be back already
     dataplane_->drain([this](const policy::Offence& offence) { hear(offence); });
@@ -219,9 +221,8 @@ void Control::enforce() {
   const bool enforced = apply(changes);
   for (const auto& change : changes) {
     if (enforced) mark_source(change.block, change.kind != BlockChange::Kind::Removed);
-    if (change.kind != BlockChange::Kind::Extended)
-      log_->write(change, change.kind == BlockChange::Kind::Added ? change.block.since : now, clock_);
   }
+  record(changes, now);
   const auto is_prefix = [](const BlockChange& change) {
     return change.block.subject.kind == policy::SubjectKind::Prefix;
   };
@@ -237,6 +238,7 @@ void Control::stop() {
   dataplane_->drain([this](const policy::Offence& offence) { hear(offence); });
   if (settings_.nftables.on_stop == config::OnStop::Remove) collect(blocks_.flush(policy::Ending::Stopped));
   enforce();
+  close_state();
   if (blocks_.size() > 0) log_->alert("stopped blocks_left=" + std::to_string(blocks_.size()), monotonic_now(), clock_);
   log_->summarise(monotonic_now() + 1s, clock_);
   if (settings_.nftables.on_stop == config::OnStop::Remove) {
@@ -319,7 +321,7 @@ std::unique_ptr<const policy::Rules> Control::make_rules() const {
   rules->blocked = blocks_.prefixes();
   if (wellbeing_.state().unwell)
     rules->soft = policy::Rules::Soft::Suspended;
-  else if (wellbeing_.state().answers_unseen)
+  else if (wellbeing_.state().answers_unseen || learning())
     rules->soft = policy::Rules::Soft::Logged;
   return rules;
 }

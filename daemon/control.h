@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <expected>
 #include <map>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "config/config.h"
@@ -16,6 +18,7 @@
 #include "daemon/control_socket.h"
 #include "daemon/host.h"
 #include "daemon/nft.h"
+#include "daemon/state.h"
 #include "dataplane/dataplane.h"
 #include "policy/block_list.h"
 #include "policy/surge.h"
@@ -57,6 +60,19 @@ private:
   void read_counters(policy::BlockList::Changes& changes);
   bool apply(const policy::BlockList::Changes& changes);
   bool resynchronise();
+  void open_state();
+  void restore_blocks(const StateContents& contents);
+  void restore_trust(const StateContents& contents);
+  bool learning() const;
+  WallTime learning_end() const;
+  void arm();
+  void tend_state();
+  void write_trust();
+  void write_all();
+  void record(const policy::BlockList::Changes& changes, policy::Time now);
+  void write_lines();
+  void close_state();
+
   void mark_source(const policy::Block& block, bool stands);
   void stop();
 
@@ -92,6 +108,18 @@ private:
   policy::Time next_fuse_alert_;
   std::uint64_t too_long_seen_ = 0; // frames that could not be forwarded, as told in the log
   policy::Time next_too_long_alert_;
+  std::unique_ptr<State> state_;
+  Learning learning_;
+  bool was_learning_ = false;
+  std::string state_trouble_;                                          // as told in the log
+  std::unordered_map<policy::SourceKey, std::uint32_t> trust_written_; // until when they are trusted, as on file
+  policy::Time next_trust_;
+  struct Line { // of the block log, for when its batch is on file
+    std::uint64_t batch;
+    policy::BlockChange change;
+    policy::Time at;
+  };
+  std::deque<Line> lines_;
   policy::Wellbeing wellbeing_; // of the protected servers
   policy::Surges surges_;
   policy::Time next_pulse_;

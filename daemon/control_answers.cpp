@@ -41,11 +41,9 @@ public:
   explicit Answers(Control& control) : control_(control) {}
 
   std::string answer(std::string_view line) {
-    static const std::map<std::string, Result (Answers::*)(const Json&)> kCommands = {{"status", &Answers::status},
-                                                                                      {"blocks", &Answers::blocks},
-                                                                                      {"block", &Answers::block},
-                                                                                      {"unblock", &Answers::unblock},
-                                                                                      {"flush", &Answers::flush}};
+    static const std::map<std::string, Result (Answers::*)(const Json&)> kCommands = {
+        {"status", &Answers::status},   {"blocks", &Answers::blocks}, {"block", &Answers::block},
+        {"unblock", &Answers::unblock}, {"flush", &Answers::flush},   {"arm", &Answers::arm}};
     try {
       const Json request = Json::parse(line);
       const auto command = kCommands.find(request.value("command", ""));
@@ -102,6 +100,8 @@ private:
                   {"pinned", occupancy.pinned}}},
                 {"blocks", control_.blocks_.size()},
                 {"limits", std::move(limits)},
+                {"learning", control_.learning() ? Json(rfc3339(control_.learning_end())) : Json(nullptr)},
+                {"state", {{"written", control_.state_trouble_.empty()}, {"trouble", control_.state_trouble_}}},
                 {"server_unwell", control_.wellbeing_.state().unwell},
                 {"answers_unseen", control_.wellbeing_.state().answers_unseen},
                 {"immune", std::move(immune)},
@@ -121,6 +121,12 @@ private:
       list.push_back(block_json(counted, control_.clock_));
     }
     return list;
+  }
+
+  Result arm(const Json&) {
+    const bool learned = control_.learning();
+    control_.arm();
+    return Json{{"was_learning", learned}};
   }
 
   Result block(const Json& request) {

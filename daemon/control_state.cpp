@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "daemon/control.h"
+
+// What outlasts the process: blocks, how far offenders have climbed, who is trusted, and since when we learn.
+namespace sipward::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+using policy::BlockChange;
+
+constexpr auto kTrustEvery = 10s;         // the trusted are looked through
+constexpr std::uint32_t kTrustStepS = 60; // and written, if their trust was renewed by so much
+constexpr auto kLastWrites = 2s;          // a stop waits so long for the disk
+
+// The trust book's own octets in a record: the sketch of registered users, and the answers counted.
+Sketch sketch_of(const policy::Trustee& trustee) {
+  std::array<std::uint8_t, 36> octets{};
+  for (std::size_t i = 0; i < trustee.users.size(); ++i) {
+    const std::uint64_t word = trustee.users[i].load(std::memory_order_relaxed);
+    std::memcpy(octets.data() + 8 * i, &word, sizeof word);
+  }
+  const std::uint32_t answered = trustee.answered.load(std::memory_order_relaxed);
+  std::memcpy(octets.data() + 32, &answered, sizeof answered);
+  return Sketch(octets);
+}
+
+void read_sketch(const Sketch& sketch, policy::Trustee& trustee) {
+  if (sketch.size != 36) return; // another version's
+  for (std::size_t i = 0; i < trustee.users.size(); ++i) {
+    std::uint64_t word;
+    std::memcpy(&word, sketch.octets.data() + 8 * i, sizeof word);
+    trustee.users[i].store(word, std::memory_order_relaxed);
+  }
+  std::uint32_t answered;
+  std::memcpy(&answered, sketch.octets.data() + 32, sizeof answered);
+  trustee.answered.store(answered, std::memory_order_relaxed);
+}
+
+} // namespace
+
+void Control::open_state() {
+  auto opened = State::open(settings_.state.path);
+  if (!opened) {
+    spdlog::error("{}; going on without: blocks and trust will not outlast this run", opened.error());
+    state_ = State::without(opened.error());
+  } else {
+    state_ = std::move(*opened);
+  }
+  StateContents contents = state_->load();
+  restore_blocks(contents);
+  restore_trust(contents);
+  const auto wall = clock_.at(monotonic_now());
+  learning_ = contents.learning;
+  const bool first_start = !learning_.started && contents.trust.empty() && contents.blocks.empty();
+  if (!learning_.started) learning_.started = first_start ? wall : wall - settings_.trust.learning;
+  state_->write({learning_}, wall);
+  if (learning())
+    log_->alert("learning until=" + rfc3339(learning_end()) + " only_hard_marks_block=yes", monotonic_now(), clock_);
+}
+
+void Control::restore_blocks(const StateContents& contents) {
+  policy::BlockList::Snapshot snapshot;
+  for (const auto& record : contents.blocks) snapshot.blocks.push_back(from_record(record, clock_));
+  for (const auto& record : contents.ladder)
+    snapshot.climbs.push_back({record.subject, record.step, clock_.when(record.last)});
+  blocks_.restore(std::move(snapshot), monotonic_now());
+  if (blocks_.size() + blocks_.limits().size() > 0)
+    log_->alert("restored blocks=" + std::to_string(blocks_.size()) +
+                    " limits=" + std::to_string(blocks_.limits().size()),
+                monotonic_now(), clock_);
+}
+
+void Control::restore_trust(const StateContents& contents) {
+  const policy::Now now(monotonic_now());
+  const auto wall = clock_.at(now.time);
+  for (const auto& record : contents.trust) {
+    const auto age = std::chrono::floor<std::chrono::seconds>(wall - record.last_success);
+    const auto left = settings_.trust.remember - std::max<std::chrono::seconds>(age, 0s);
+    if (left <= 0s) continue;
+    const auto key = policy::source_key(record.source.base, settings_.sources.ipv6_prefix);
+    policy::Trustee* trustee = dataplane_->ledger().trust.find_or_insert(key, now.s);
+    read_sketch(record.sketch, *trustee);
+    trustee->until_s.store(now.s + static_cast<std::uint32_t>(left.count()), std::memory_order_relaxed);
+    trust_written_[key] = trustee->until_s.load(std::memory_order_relaxed);
+  }
+}
+
+bool Control::learning() const { return !learning_.armed && clock_.at(monotonic_now()) < learning_end(); }
+WallTime Control::learning_end() const { return learning_.started.value_or(WallTime{}) + settings_.trust.learning; }
+
+void Control::arm() {
+  learning_.armed = true;
+  state_->write({learning_}, clock_.at(monotonic_now()));
+  dataplane_->publish(make_rules());
+}
+
+// Learning may have ended; the trusted are written, those whose trust is new.
+void Control::tend_state() {
+  const auto now = monotonic_now();
+  if (const bool learns = learning(); learns != was_learning_) {
+    was_learning_ = learns;
+    if (!learns) log_->alert("armed", now, clock_);
+    dataplane_->publish(make_rules());
+  }
+  state_->clear_event();
+  for (const auto& news : state_->take_news()) spdlog::warn("{}", news);
+  if (const auto trouble = state_->trouble(); trouble != state_trouble_) {
+    state_trouble_ = trouble;
+    log_->alert(trouble.empty() ? "state_written_again" : "state_not_written why=" + in_quotes(trouble), now, clock_);
+  }
+  if (state_->wants_all()) write_all();
+  write_lines();
+  if (now >= next_trust_) {
+    next_trust_ = now + kTrustEvery;
+    write_trust();
+  }
+}
+
+void Control::write_trust() {
+  const policy::Now now(monotonic_now());
+  const auto wall = clock_.at(now.time);
+  StateChanges changes;
+  const auto& trust = dataplane_->ledger().trust;
+  trust.each(0, trust.lines(), now.s, [&](const policy::Trustee& trustee) {
+    const auto key = trustee.key.load(std::memory_order_relaxed);
+    const auto until = trustee.until_s.load(std::memory_order_relaxed);
+    auto& written = trust_written_[key];
+    if (written != 0 && until < written + kTrustStepS) return;
+    written = until;
+    changes.emplace_back(
+        TrustRecord{.source = policy::source_prefix(key, settings_.sources.ipv6_prefix),
+                    .last_success = wall - (settings_.trust.remember - std::chrono::seconds(until - now.s)),
+                    .users = trustee.registered(),
+                    .answered_per_s = trustee.answered.load(std::memory_order_relaxed) /
+                                      std::max(1.0, double(now.s - trustee.since_s.load(std::memory_order_relaxed))),
+                    .sketch = sketch_of(trustee)});
+  });
+  std::erase_if(trust_written_, [&](const auto& entry) { return entry.second <= now.s; });
+  if (!changes.empty()) state_->write(std::move(changes), wall, State::Urgency::Later);
+}
+
+// The file lacks things: everything that should be on it.
+void Control::write_all() {
+  StateChanges changes{AllGone<BlockRecord>{}, learning_};
+  for (const auto& [subject, block] : blocks_) changes.emplace_back(to_record(block, clock_));
+  for (const auto& [subject, block] : blocks_.limits()) changes.emplace_back(to_record(block, clock_));
+  state_->write(std::move(changes), clock_.at(monotonic_now()));
+  trust_written_.clear(); // next time all of them
+}
+
+// A decision goes to the disk, and to the log once it is there.
+void Control::record(const policy::BlockList::Changes& changes, policy::Time now) {
+  StateChanges rows;
+  for (const auto& change : changes) {
+    const bool removed = change.kind == BlockChange::Kind::Removed;
+    if (removed && change.ending == policy::Ending::Stopped) continue; // the next run goes on with it
+    append(rows, change, now, clock_);
+    if (removed && change.block.proven && !change.block.limit && change.block.reason != policy::Reason::Manual)
+      rows.emplace_back(LadderRecord{change.block.subject, change.block.step, clock_.at(now)});
+  }
+  const auto batch = rows.empty() ? state_->settled() : state_->write(std::move(rows), clock_.at(now));
+  for (const auto& change : changes)
+    if (change.kind != BlockChange::Kind::Extended)
+      lines_.push_back({batch, change, change.kind == BlockChange::Kind::Added ? change.block.since : now});
+  write_lines();
+}
+
+void Control::write_lines() {
+  for (const auto settled = state_->settled(); !lines_.empty() && lines_.front().batch <= settled; lines_.pop_front())
+    log_->write(lines_.front().change, lines_.front().at, clock_);
+}
+
+void Control::close_state() {
+  write_trust();
+  state_->flush(kLastWrites);
+  for (; !lines_.empty(); lines_.pop_front()) log_->write(lines_.front().change, lines_.front().at, clock_);
+}
+
+} // namespace sipward::daemon
