@@ -58,6 +58,7 @@ private:
   void enforce();
   void tell_counts();
   void read_counters(policy::BlockList::Changes& changes);
+  std::optional<std::uint64_t> dropped(const policy::Block& block);
   bool apply(const policy::BlockList::Changes& changes);
   bool resynchronise();
   void open_state();

@@ -66,6 +66,7 @@ private:
       counters = counters + each;
     }
     const auto lost = dataplane.lost();
+    const auto early = dataplane.early();
     const auto occupancy = dataplane.ledger().sources.occupancy();
     const auto& settings = control_.settings_;
     Json immune = Json::array();
@@ -108,6 +109,7 @@ private:
                 {"displaced", control_.blocks_.displaced()},
                 {"prefixes_withheld", control_.blocks_.withheld()},
                 {"nft", {{"in_sync", control_.in_sync_ && there}, {"table", there}}},
+                {"nic_drops", {{"nics", early.nics}, {"sources", early.sources}, {"refused", early.refused}}},
                 {"hugepages", dataplane.on_hugepages()},
                 {"telemetry", dataplane.telemetry_socket()}};
   }
@@ -116,8 +118,7 @@ private:
     Json list = Json::array();
     for (const auto& [subject, block] : control_.blocks_) {
       policy::Block counted = block;
-      if (const auto element = control_.nft_->read(subject); element && *element)
-        counted.packets_dropped += (*element)->packets;
+      counted.packets_dropped += control_.dropped(block).value_or(0);
       list.push_back(block_json(counted, control_.clock_));
     }
     return list;

@@ -50,8 +50,8 @@ nft::Change allowed(const policy::Prefix& prefix, nft::Change::Kind kind) {
 void Control::tell_counts() {
   const auto now = monotonic_now();
   for (const auto& subject : blocks_.count_due(now))
-    if (const auto element = nft_->read(subject); element && *element)
-      blocks_.note_dropped(subject, (*element)->packets, now);
+    if (const auto* block = blocks_.find(subject))
+      if (const auto packets = dropped(*block)) blocks_.note_dropped(subject, *packets, now);
 }
 
 // What ends takes its kernel counter with it: the log's closing line says what it dropped. What goes on begins to count
@@ -60,11 +60,19 @@ void Control::read_counters(policy::BlockList::Changes& changes) {
   for (auto& change : changes) {
     auto& block = change.block;
     if (change.kind == BlockChange::Kind::Added || !is_in_kernel(block)) continue;
-    const auto element = nft_->read(block.subject, effect_of(block));
-    if (!element || !*element) continue;
-    if (change.kind == BlockChange::Kind::Removed) block.packets_dropped += (*element)->packets;
-    if (change.kind == BlockChange::Kind::Extended) blocks_.note_limited(block.subject, (*element)->packets);
+    const auto packets = dropped(block);
+    if (!packets) continue;
+    if (change.kind == BlockChange::Kind::Removed) block.packets_dropped += *packets;
+    if (change.kind == BlockChange::Kind::Extended) blocks_.note_limited(block.subject, *packets);
   }
+}
+
+// What the kernel and the NICs have dropped since it was added or renewed; nothing, if it does not stand.
+std::optional<std::uint64_t> Control::dropped(const policy::Block& block) {
+  const auto element = nft_->read(block.subject, effect_of(block));
+  if (!element || !*element) return std::nullopt;
+  const bool by_nics = block.subject.kind == policy::SubjectKind::Host && !block.limit;
+  return (*element)->packets + (by_nics ? dataplane_->dropped_early(block.subject.prefix) : 0);
 }
 
 // True if the kernel now holds what the block list says.
@@ -108,11 +116,16 @@ bool Control::resynchronise() {
   return in_sync_;
 }
 
-// Tells the workers who stands in the kernel's sets (prefixes are in the rules). They may find no room for it, in a
-// bucket full of blocked sources; the kernel's set holds all the same.
+// Tells the workers who stands in the kernel's sets (prefixes are in the rules), and the NICs that can drop, which
+// hosts. The workers may find no room for it, in a bucket full of blocked sources; the kernel's set holds all the same.
 void Control::mark_source(const policy::Block& block, bool stands) {
   if (!is_in_kernel(block)) return;
   policy::enact(dataplane_->ledger(), block, stands, settings_.sources.ipv6_prefix, policy::Now(monotonic_now()));
+  if (block.subject.kind != policy::SubjectKind::Host || block.limit) return;
+  if (stands)
+    dataplane_->drop_early(block.subject.prefix, block.evidence.rate_per_s);
+  else
+    dataplane_->let_in(block.subject.prefix);
 }
 
 nft::Layout Control::layout() const {

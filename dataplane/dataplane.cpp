@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <iterator>
 
+#include "dataplane/flow_nic.h"
 #include "dataplane/telemetry.h"
 #include "dataplane/worker.h"
 
@@ -26,6 +27,7 @@ struct Dataplane::State {
   std::vector<std::unique_ptr<Port>> ports; // outside ports first, then the inside one
   bool forwards = false;                    // inline
   Stations stations;
+  std::unique_ptr<DropRules> drop_rules;
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<std::string> notes;
   std::unique_ptr<Telemetry> telemetry;
@@ -34,6 +36,7 @@ struct Dataplane::State {
   Ready open_ports(const Options& options);
   Ready make_ledger(const Options& options);
   Ready start_ports(const Options& options, const Shares& shares);
+  void probe_drop_rules(const Options& options);
   void hire(const Options& options, const Shares& shares, std::unique_ptr<const policy::Rules> by);
 
   ~State() {
@@ -51,6 +54,7 @@ Options options(const config::Settings& settings) {
           .memory_bytes = settings.memory.size_bytes,
           .idle = settings.idle,
           .sip_ports = settings.sip.ports,
+          .block_everything = settings.nftables.scope == config::Scope::All,
           .source_capacity = settings.sources.capacity,
           .run_folder = {}};
 }
@@ -101,6 +105,16 @@ Dataplane::State::Ready Dataplane::State::start_ports(const Options& options, co
   return {};
 }
 
+// What comes in from outside, and only where we stand in its way: of a copy there is nothing to drop.
+void Dataplane::State::probe_drop_rules(const Options& options) {
+  std::vector<std::unique_ptr<DropRules::Nic>> nics;
+  if (forwards)
+    for (std::size_t i = 0; i + 1 < ports.size(); ++i)
+      if (auto nic = flow_nic(ports[i]->id())) nics.push_back(std::move(nic));
+  drop_rules = std::make_unique<DropRules>(std::move(nics),
+                                           options.block_everything ? std::vector<std::uint16_t>{} : options.sip_ports);
+}
+
 void Dataplane::State::hire(const Options& options, const Shares& shares, std::unique_ptr<const policy::Rules> by) {
   std::vector<Port*> outside;
   if (forwards)
@@ -142,6 +156,7 @@ Dataplane::start(const Options& options, std::unique_ptr<const policy::Rules> ru
   for (const auto& port : state->ports) limits.push_back(port->limits());
   const Shares shares = share_out(limits, options.cores.size(), state->forwards);
   if (const auto started = state->start_ports(options, shares); !started) return std::unexpected(started.error());
+  state->probe_drop_rules(options);
   state->hire(options, shares, std::move(rules));
   std::unique_ptr<Dataplane> plane(new Dataplane(std::move(state)));
   if (!plane->telemetry_socket().empty())
@@ -175,6 +190,21 @@ std::vector<Counters> Dataplane::counters_by_worker() const {
   std::vector<Counters> each;
   for (const auto& worker : state_->workers) each.push_back(worker->counters().read());
   return each;
+}
+
+void Dataplane::drop_early(const policy::Prefix& source, double rate_per_s) {
+  state_->drop_rules->add(source, rate_per_s);
+}
+
+void Dataplane::let_in(const policy::Prefix& source) { state_->drop_rules->remove(source); }
+
+std::uint64_t Dataplane::dropped_early(const policy::Prefix& source) const {
+  return state_->drop_rules->dropped(source);
+}
+
+Dataplane::Early Dataplane::early() const {
+  const DropRules& rules = *state_->drop_rules;
+  return {rules.nics(), rules.sources(), rules.refused()};
 }
 
 const std::vector<std::string>& Dataplane::notes() const noexcept { return state_->notes; }

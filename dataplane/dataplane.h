@@ -27,6 +27,7 @@ struct Options {
   std::uint64_t memory_bytes = std::uint64_t{256} << 20;
   config::Idle idle = config::Idle::Adaptive;
   std::vector<std::uint16_t> sip_ports;
+  bool block_everything = false; // the blocked lose every packet, not only SIP
   std::uint32_t source_capacity = 262144;
   std::filesystem::path run_folder; // for what must be known after a crash, and for telemetry; empty: nowhere
 };
@@ -65,6 +66,20 @@ public:
 
   Counters counters() const; // the sum of the workers' consistent snapshots
   std::vector<Counters> counters_by_worker() const;
+
+  // Inline: a blocked host, dropped by the NICs that take rules for it (drop_rules.h), until it is let in again; for
+  // others nothing happens. `rate_per_s`: how fast it talks; 0: unknown.
+  void drop_early(const policy::Prefix& source, double rate_per_s);
+  void let_in(const policy::Prefix& source);
+  // Its packets that were dropped so; the workers' counters know nothing of them.
+  std::uint64_t dropped_early(const policy::Prefix& source) const;
+  struct Early {
+    std::size_t nics = 0;      // ports that take such rules
+    std::size_t sources = 0;   // dropped there now
+    std::uint64_t refused = 0; // sources that found no room
+  };
+  Early early() const;
+
   // What could not be as the options have it, one sentence each: fewer workers than cores, say.
   const std::vector<std::string>& notes() const noexcept;
   Lost lost() const;
