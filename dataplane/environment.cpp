@@ -47,7 +47,10 @@ std::string driver_of(const std::string& port) {
   switch (kind_of(port)) {
   case PortKind::Interface: return "net_af_packet";
   case PortKind::Tap: return "net_tap";
-  case PortKind::Vdev: return port.substr(5, port.find_first_of("0123456789,", 5) - 5); // vdev:net_pcap0,rx_pcap=...
+  case PortKind::Vdev: {
+    const auto name = port.substr(5, port.find_first_of("0123456789,", 5) - 5); // vdev:net_pcap0,rx_pcap=...
+    return name == "net_virtio_user" ? "net_virtio" : name;                     // one of two that live in one file
+  }
   case PortKind::Pci: break;
   }
   return {};

@@ -5,9 +5,11 @@
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -34,6 +36,15 @@ std::uint16_t Port::send_to_tap(std::uint16_t queue, std::span<rte_mbuf*> mbufs)
     ++sent;
   }
   return sent;
+}
+
+void Port::disarm(std::uint16_t queue) const noexcept {
+  if (interrupts_.empty()) return;
+  rte_eth_dev_rx_intr_disable(id_, queue);
+  pollfd ready{interrupts_[queue], POLLIN, 0};
+  std::uint64_t count = 0; // an eventfd: reading it takes the interrupt off
+  if (poll(&ready, 1, 0) == 1) [[maybe_unused]]
+    const auto got = read(ready.fd, &count, sizeof count);
 }
 
 void Port::clear_errors() const noexcept {

@@ -121,8 +121,15 @@ public:
 
   // A descriptor that is readable when packets wait in a queue; none if the driver has none, and only polling helps.
   std::optional<int> wakeup(std::uint16_t queue) const noexcept {
+    if (!interrupts_.empty()) return interrupts_[queue];
     return descriptors_.size() == queues_ ? std::optional(descriptors_[queue]) : std::nullopt;
   }
+  // A queue's worker only, around its sleep: an interrupt for each packet would cost more than polling. What came
+  // before arm() may cause none: it is to be polled once more.
+  void arm(std::uint16_t queue) const noexcept {
+    if (!interrupts_.empty()) rte_eth_dev_rx_intr_enable(id_, queue);
+  }
+  void disarm(std::uint16_t queue) const noexcept;
   // An interface that goes down leaves an error on its socket, and poll() reports it until somebody takes it off.
   void clear_errors() const noexcept;
 
@@ -151,6 +158,8 @@ private:
   std::expected<void, std::string> describe_interface(const Options& options);
   std::expected<void, std::string> attach();
   std::expected<void, std::string> configure(std::uint16_t receive, std::uint16_t transmit);
+  std::expected<void, std::string> run(const rte_eth_conf& conf, std::uint16_t receive, std::uint16_t transmit);
+  void find_interrupts();
   std::expected<void, std::string> set_up_queues(std::uint16_t receive, std::uint16_t transmit);
   std::expected<void, std::string> filter(const Options& options);
   rte_ether_addr mac() const noexcept;
@@ -168,10 +177,12 @@ private:
   std::uint16_t mtu_ = RTE_ETHER_MTU;
   std::uint16_t room_ = RTE_MBUF_DEFAULT_DATAROOM; // octets of a frame that a packet buffer holds
   std::vector<int> descriptors_; // the driver's own, packet sockets or a TAP's queues, in their order; it closes them
+  std::vector<int> interrupts_;  // of a NIC's receive queues, if its driver has them; it closes them
   std::size_t slot_octets_ = SIZE_MAX; // a frame of this size was cut: the kernel's ring has no more room for one
   std::atomic<std::uint32_t> longest_ = kLongestFrame; // that may leave, without a VLAN tag; control thread writes
   bool promiscuous_ = false; // somebody set the interface so (it listens to a mirror): it stays so
   bool forwards_ = false;    // inline
+  bool wants_interrupts_ = false;
   Pool pool_;
   rte_ether_addr mac_{};                  // of a kernel's interface
   std::unique_ptr<Offloads> offloads_;    // inline, of a kernel's interface

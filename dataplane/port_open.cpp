@@ -140,6 +140,7 @@ std::expected<std::unique_ptr<Port>, std::string> Port::open(const std::string& 
 std::expected<void, std::string> Port::start(std::uint16_t receive, std::uint16_t transmit, const Options& options,
                                              Environment& environment) {
   environment.forget_words();
+  wants_interrupts_ = options.idle == config::Idle::Adaptive && (kind_ == PortKind::Pci || kind_ == PortKind::Vdev);
   const auto ready = [&]() -> std::expected<void, std::string> {
     if (kind_ == PortKind::Interface) {
       parameters_ += ",qpairs=" + std::to_string(std::max(receive, transmit));
@@ -228,6 +229,19 @@ std::expected<void, std::string> Port::configure(std::uint16_t receive, std::uin
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     conf.rx_adv_conf.rss_conf.rss_hf = fields;
   }
+  conf.intr_conf.rxq = wants_interrupts_;
+  auto running = run(conf, receive, transmit);
+  if (!running && wants_interrupts_) { // perhaps the device has none to give
+    wants_interrupts_ = false;
+    conf.intr_conf.rxq = 0;
+    running = run(conf, receive, transmit);
+  }
+  if (running) find_interrupts();
+  return running;
+}
+
+std::expected<void, std::string> Port::run(const rte_eth_conf& conf, std::uint16_t receive, std::uint16_t transmit) {
+  const auto failed = [this](const char* what) { return std::unexpected("cannot " + std::string(what) + " " + name_); };
   if (rte_eth_dev_configure(id_, receive, transmit, &conf) != 0) return failed("configure");
   if (auto ready = set_up_queues(receive, transmit); !ready) return ready;
   if (kind_ == PortKind::Tap) {
@@ -260,6 +274,16 @@ std::expected<void, std::string> Port::set_up_queues(std::uint16_t receive, std:
     if (rte_eth_tx_queue_setup(id_, queue, to_transmit, node, nullptr) != 0)
       return failed("set up the transmit queues of");
   return {};
+}
+
+void Port::find_interrupts() {
+  if (!wants_interrupts_) return;
+  for (std::uint16_t queue = 0; queue < queues_; ++queue) {
+    const int fd = rte_eth_dev_rx_intr_enable(id_, queue) == 0 ? rte_eth_dev_rx_intr_ctl_q_get_fd(id_, queue) : -1;
+    if (fd < 0) return interrupts_.clear();
+    rte_eth_dev_rx_intr_disable(id_, queue);
+    interrupts_.push_back(fd);
+  }
 }
 
 // What the packet sockets are to hand over: monitor, SIP; inline, whatever arrives, as it arrives.

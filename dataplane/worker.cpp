@@ -118,7 +118,7 @@ void Worker::run() {
       idle();
       continue;
     }
-    empty_polls_ = 0;
+    busy();
     published_.publish(counters_);
     if (std::exchange(rang_, false)) ring_bell(offence_event_);
   }
@@ -267,10 +267,20 @@ void Worker::report(const policy::Offence& offence) {
 
 void Worker::idle() {
   if (idle_ == config::Idle::Busy || ++empty_polls_ < kEmptyPolls) return rte_pause();
-  empty_polls_ = 0;
-  rules_.sleep(id_); // asleep it reads no rules, and nobody need wait for it
+  if (empty_polls_ == kEmptyPolls) return arm(true); // and one poll more
+  rules_.sleep(id_);                                 // asleep it reads no rules, and nobody need wait for it
   block_until_packets();
   rules_.wake(id_);
+  busy();
+}
+
+// There is something to do, or may be.
+void Worker::busy() {
+  if (std::exchange(empty_polls_, 0) >= kEmptyPolls) arm(false);
+}
+
+void Worker::arm(bool on) {
+  for (const Path& path : paths_) on ? path.from->arm(path.queue) : path.from->disarm(path.queue);
 }
 
 void Worker::block_until_packets() {

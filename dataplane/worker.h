@@ -87,6 +87,8 @@ private:
   std::uint32_t ways_out(const Path& path, const rte_mbuf& frame);
   void report(const policy::Offence& offence);
   void idle();
+  void busy();
+  void arm(bool on);
   void block_until_packets();
 
   const unsigned id_;

@@ -96,10 +96,10 @@ TEST_CASE("a source that reaches two servers by two queues is one source") {
   for (std::uint8_t host = 11; host < 60; ++host) by->servers.push_back(policy::Address::v4(192, 0, 2, host));
   const auto plane = Dataplane::start(with_two(), std::move(by), nullptr);
   REQUIRE(plane);
-  for (int i = 0; i < 100; ++i)
+  for (unsigned i = 0; i < 100; ++i)
     veth.send(
         ethernet(kEtherIpv4, ipv4({.source = "198.51.100.20", .destination = "192.0.2." + std::to_string(10 + i % 50)},
-                                  udp(5062, 5060, request("REGISTER", "a phone")))));
+                                  udp(5062, 5060, request("REGISTER", "a phone", "100", i)))));
   REQUIRE(within(2s, [&] { return (*plane)->counters().received == 100; }));
   CHECK(std::ranges::min(received(**plane)) > 10);
   const auto clean = (*plane)->counters().verdicts[static_cast<std::size_t>(Why::Clean)];

@@ -84,10 +84,8 @@ void check_workers(const Dataplane& plane, std::size_t workers) {
 
 TEST_CASE("one port and two cores are two workers, and the same source on both queues is one") {
   Capture first, second;
-  for (int i = 0; i < 50; ++i) {
-    first.add(from("198.51.100.20", request("REGISTER", "a phone")));
-    second.add(from("198.51.100.20", request("REGISTER", "a phone")));
-  }
+  for (unsigned i = 0; i < 100; ++i)
+    (i % 2 == 0 ? first : second).add(from("198.51.100.20", request("REGISTER", "a phone", "100", i)));
   const auto plane = started(with_two(port(0, {&first, &second})));
   REQUIRE(within(5s, [&] { return plane->counters().received == 100; }));
   plane->stop();
@@ -102,7 +100,8 @@ TEST_CASE("one port and two cores are two workers, and the same source on both q
 
 TEST_CASE("a flood over both queues is reported as one, once a second") {
   Capture first, second;
-  for (int i = 0; i < 20'000; ++i) (i % 2 == 0 ? first : second).add(from("198.51.100.66", request("REGISTER", "x")));
+  for (unsigned i = 0; i < 20'000; ++i)
+    (i % 2 == 0 ? first : second).add(from("198.51.100.66", request("REGISTER", "x", "100", i)));
   const auto begin = std::chrono::steady_clock::now();
   const auto plane = started(with_two(port(0, {&first, &second})));
   REQUIRE(within(20s, [&] { return plane->counters().received == 20'000; }));
