@@ -55,18 +55,19 @@ class Monitor(Workers):
     def test_phones_register_and_both_workers_read_them(self):
         addresses = [f"203.0.113.{host}" for host in range(10, 40)]
         self.assertEqual(Phones(self.lab, addresses, rate=20, count=30).wait(), (30, 0))
-        wait_until(lambda: sum(self.received(self.daemon)) == 120, 2)  # a challenge, its answer, and what the server says to both
+        # A challenge, its answer, and what the server says to both.
+        wait_until(lambda: self.daemon.ask("status")["verdicts"]["answer"] == 60, 5)
         status = self.assert_shared_out(self.daemon)
-        self.assertEqual(status["received"], 120)
-        self.assertEqual(status["verdicts"]["answer"], 60)
+        self.assertEqual((status["verdicts"]["clean"], status["verdicts"]["answer"]), (60, 60))
 
     def test_a_conversation_is_one_workers_and_read_once(self):
-        for host in range(50, 60):
+        for host in range(80, 90):
             before = self.received(self.daemon)
             self.lab.attacks.flood(f"203.0.113.{host}", count=10, per_second=500)
-            self.assertTrue(wait_until(lambda: sum(self.received(self.daemon)) == sum(before) + 20, 2), "10 requests and their answers")
-            more = sorted(now - then for now, then in zip(self.received(self.daemon), before))
-            self.assertEqual(more, [0, 20])
+            self.assertTrue(wait_until(lambda: sum(self.received(self.daemon)) >= sum(before) + 20, 5), "10 requests and their answers")
+            fewer, more = sorted(now - then for now, then in zip(self.received(self.daemon), before))
+            self.assertLessEqual(fewer, 2, "more than a neighbour's multicast reports, which look like fragments to the filter")
+            self.assertLessEqual(more, 22, "read twice")
 
     def test_one_source_that_reaches_several_servers_by_both_queues_is_convicted_once_and_as_one(self):
         source = "198.51.100.80"
