@@ -303,5 +303,12 @@ TEST_CASE("in a dry run whoever goes on offending is renewed: nothing keeps his 
   CHECK(told(list.expire(at(35min))) == "-198.51.100.66/32 expired");
 }
 
+TEST_CASE("in a dry run, too, only what is proven renews") {
+  BlockList list({.ladder = kLadder, .dry_run = true});
+  list.convict(offence(kScanner, 0s, kProven));
+  for (Duration now = 1s; now < 5min; now += 1s) CHECK(list.convict(offence(kScanner, now)).empty());
+  CHECK(told(list.expire(at(5min))) == "-198.51.100.66/32 expired");
+}
+
 } // namespace
 } // namespace sipward::policy
