@@ -151,7 +151,7 @@ void BlockList::count_in_prefix(const Block& host, Changes& changes) {
   const Subject subject{SubjectKind::Prefix, prefix, 0};
   const Block* standing = blocks_.find(subject);
   if (hosts < options_.offenders || (standing != nullptr && enforced(*standing))) return;
-  if (local_.overlaps(prefix) || never_.covers(prefix)) return;
+  if (local_.overlaps(prefix)) return;
   if (!proven && !fuse_holds(host.since)) {
     ++withheld_;
     return;

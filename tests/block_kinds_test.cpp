@@ -233,18 +233,6 @@ TEST_CASE("a prefix that reaches into this host's own networks is not blocked fo
   CHECK(told(list.convict(offence("203.0.114.1", 10s, kProven))) == "+203.0.114.1/32 scanner, +203.0.114.0/24 prefix");
 }
 
-TEST_CASE("a prefix of which everybody is never blocked is not blocked") {
-  BlockList list({.offenders = 1});
-  const std::vector<Prefix> most = {prefix("203.0.113.0/25"), prefix("203.0.113.128/26")};
-  list.set_never_blocked(PrefixSet(most));
-  CHECK(list.convict(offence("203.0.113.200", 10s)).size() == 2);
-  const auto all = prefix("203.0.112.0/23");
-  list.unblock(prefix("203.0.113.0/24"));
-  list.unblock(prefix("203.0.113.200"));
-  list.set_never_blocked(PrefixSet({&all, 1}));
-  CHECK(list.convict(offence("203.0.113.200", 11s)).empty());
-}
-
 struct Trusting : BlockList {
   std::vector<Prefix> trusted;
   explicit Trusting(BlockOptions options) : BlockList(std::move(options)) {
