@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config/config.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <numeric>
+#include <sstream>
 #include <system_error>
 
 #include "config/keys.h"
@@ -145,17 +147,53 @@ std::optional<Fault> first_violation(const Reading& reading) {
   return *first;
 }
 
+// Where the first two documents of a text begin. No further: before a comma that begins a text, yaml-cpp finds one
+// empty document after the other, without end.
+class Documents : public YAML::EventHandler {
+public:
+  explicit Documents(std::string_view text) {
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    for (int i = 0; i < 2 && parser.HandleNextDocument(*this); ++i) continue;
+  }
+  std::optional<Fault> fault() const {
+    if (roots_.size() < 2) return std::nullopt;
+    if (roots_[1].pos == roots_[0].pos) return Fault{roots_[1], "not YAML: no value begins like this"};
+    return Fault{roots_[1], "a second YAML document begins here; only one is read"};
+  }
+
+private:
+  void see(const YAML::Mark& mark) {
+    if (expects_root_) roots_.push_back(mark);
+    expects_root_ = false;
+  }
+  void OnDocumentStart(const YAML::Mark&) override { expects_root_ = true; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { see(mark); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { see(mark); }
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t, const std::string&) override { see(mark); }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    see(mark);
+  }
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    see(mark);
+  }
+  void OnMapEnd() override {}
+
+  std::vector<YAML::Mark> roots_; // at most two
+  bool expects_root_ = false;
+};
+
 std::expected<Reading, Fault> read(std::string_view text) try {
   if (const auto mark = first_foreign(text))
     return std::unexpected(Fault{*mark, "not text: a control character, or not UTF-8"});
-  const auto documents = YAML::LoadAll(std::string(text));
-  if (documents.size() > 1)
-    return std::unexpected(Fault{documents[1].Mark(), "a second YAML document begins here; only one is read"});
+  if (const auto fault = Documents(text).fault()) return std::unexpected(*fault);
   Reading reading;
-  if (!documents.empty() && !documents[0].IsNull()) {
-    if (!documents[0].IsMap())
-      return std::unexpected(Fault{documents[0].Mark(), "the file must hold settings, one `key: value` a line"});
-    if (auto fault = read_map(documents[0], "", reading)) return std::unexpected(*fault);
+  if (const auto document = YAML::Load(std::string(text)); !document.IsNull()) {
+    if (!document.IsMap())
+      return std::unexpected(Fault{document.Mark(), "the file must hold settings, one `key: value` a line"});
+    if (auto fault = read_map(document, "", reading)) return std::unexpected(*fault);
   }
   if (auto fault = first_violation(reading)) return std::unexpected(*fault);
   return reading;

@@ -388,6 +388,8 @@ TEST_CASE("a wrong file is refused with the place and what is allowed") {
       {"what yaml-cpp takes for the end", "ports: {outside: eth1}\n\x04\nblok: 1\n", 2, 1, "control character"},
       {"a list instead of settings", "- ports\n", 1, 1, "must hold settings"},
       {"two documents", "ports: {outside: eth1}\n---\nblok: 1\n", 3, 1, "second YAML document"},
+      {"an empty second document", "ports: {outside: eth1}\n---\n", 3, 1, "second YAML document"},
+      {"comma first", ",ports: {outside: eth1}\n", 1, 1, "not YAML"},
       {"a key that is a list", "ports: {outside: eth1}\n? [a]\n: 1\n", 2, 3, "a key must be a word"},
       {"first of several, in the file's order", "idle: lazy\nmode: odd\nblok: 1\n", 1, 7, "idle"},
   };
