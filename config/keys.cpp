@@ -41,10 +41,10 @@ constexpr seconds kYear = hours(24 * 365);
 // What this version accepts but does not act on yet. Whoever puts a key in force deletes its line, here and in the
 // comment of the shipped file (a test holds the two equal).
 struct Pending {
-  std::string_view name;                      // of a key, or of a whole section
-  bool (*when)(const Settings&) = nullptr;    // only as it is set here; nothing: always
-  std::string_view what = "not in force yet"; // as check says it
+  std::string_view name;                   // of a key, or of a whole section
+  bool (*when)(const Settings&) = nullptr; // only as it is set here; nothing: always
 };
+constexpr std::string_view kNotInForce = "not in force yet"; // as check says it
 constexpr Pending kPending[] = {
     {"detect.scanner.action", [](const Settings& s) { return s.detect.scanner.action == Action::Limit; }},
     {"detect.register_flood.action", [](const Settings& s) { return s.detect.register_flood.action == Action::Limit; }},
@@ -54,9 +54,6 @@ constexpr Pending kPending[] = {
     {"detect.malformed"},
     {"detect.enumeration"},
     {"detect.auth_failure"},
-    {"prefix.proven_only"},
-    {"block.ladder", [](const Settings& s) { return s.block.ladder.size() > 1; },
-     "not in force yet beyond the first step"},
     {"trust"},
     {"log.users"},
     {"state"},
@@ -356,7 +353,7 @@ std::vector<Violation> violations(const Settings& settings) {
 
 std::string_view not_in_force_yet(std::string_view name, const Settings& settings) {
   for (const auto& pending : kPending)
-    if (is_within(name, pending.name) && (!pending.when || pending.when(settings))) return pending.what;
+    if (is_within(name, pending.name) && (!pending.when || pending.when(settings))) return kNotInForce;
   return {};
 }
 

@@ -37,6 +37,8 @@ policy::BlockOptions block_options(const Settings& settings) {
   options.offenders = settings.prefix.offenders;
   options.within = settings.prefix.within;
   options.fuse = settings.prefix.fuse;
+  options.proven_only = settings.prefix.proven_only;
+  options.limit = settings.detect.request_flood.limit;
   options.max_hosts = settings.block.max_entries;
   options.dry_run = settings.block.dry_run;
   return options;

@@ -132,8 +132,7 @@ TEST_CASE("the shipped file says of the same keys as the code that they are not 
     const bool pending = said[i].comment.find(mark) != std::string::npos;
     // "[limit: not in force yet]": of one value only, which the default is not.
     const bool whole_key = shipped[i].comment.find("[" + mark) != std::string::npos;
-    const bool beyond_first = shipped[i].comment.find("[second on: " + mark) != std::string::npos;
-    CHECK(pending == (whole_key || beyond_first));
+    CHECK(pending == whole_key);
   }
 }
 
@@ -470,11 +469,7 @@ TEST_CASE("the keys a file sets in vain are named in the file's order") {
        "detect: {scanner: {action: limit}, register_flood: {action: limit}}",
        {"detect.scanner.action", "detect.register_flood.action"}},
       {"log where it is", "detect: {scanner: {action: log}, register_flood: {action: off}}", {}},
-      {"ladder of one step", "block: {ladder: [5m]}", {}},
-      {"ladder of two", "block: {ladder: [5m, 1h]}", {"block.ladder"}},
-      {"part of a section",
-       "log: {users: hash, format: json}\nprefix: {proven_only: true, fuse: 5}",
-       {"log.users", "prefix.proven_only"}},
+      {"part of a section", "log: {users: hash, format: json}\nprefix: {proven_only: true, fuse: 5}", {"log.users"}},
       {"the rest", "metrics: {listen: \"\"}\nshadow: \"\"", {"metrics.listen", "shadow"}},
   };
   for (const auto& row : kRows) {
@@ -497,8 +492,7 @@ TEST_CASE("describe() marks what is not in force, and only that") {
   CHECK_FALSE(marked(kSmallest, "detect.scanner.action"));
   CHECK(marked(kSmallest + std::string("detect: {scanner: {action: limit}}"), "detect.scanner.action"));
   CHECK(marked(kSmallest, "detect.auth_failure.within"));
-  CHECK(marked(kSmallest, "block.ladder"));
-  CHECK_FALSE(marked(kSmallest + std::string("block: {ladder: [5m]}"), "block.ladder"));
+  CHECK_FALSE(marked(kSmallest, "block.ladder"));
   CHECK_FALSE(marked(kSmallest, "log.file"));
   CHECK(marked(kSmallest, "log.users"));
 }

@@ -5,8 +5,10 @@
 
 #include <array>
 #include <limits>
+#include <utility>
 
 #include "daemon/block_json.h"
+#include "daemon/block_log.h"
 
 using namespace sipward;
 using namespace sipward::daemon;
@@ -194,6 +196,36 @@ TEST_CASE("a block's JSON has the agreed keys in the agreed order, and bears any
   CHECK(line["event"] == "unblock");
   CHECK(line["subject"] == "198.51.100.66/32");
   CHECK(line["ending"] == "expired");
+}
+
+TEST_CASE("a block's life has its words in the log: how long it lasts, on which step, and what a limit leaves") {
+  using Kind = policy::BlockChange::Kind;
+  policy::Block block;
+  block.subject = {policy::SubjectKind::Endpoint, *policy::Prefix::parse("198.51.100.66"), 5070};
+  block.reason = policy::Reason::AuthFailure;
+  block.since = policy::Time(std::chrono::nanoseconds(1795309323123456000));
+  block.until = block.since + 5min;
+  block.proven = true;
+  CHECK(block_line({Kind::Added, block}, block.since, {}) ==
+        "2026-11-22T01:02:03.123456Z block 198.51.100.66:5070 reason=auth_failure for=5m step=1 proven=yes");
+  const auto renewed_at = std::exchange(block.until, block.until + 30min);
+  block.step = 2;
+  CHECK(block_line({Kind::Renewed, block}, renewed_at, {}) ==
+        "2026-11-22T01:07:03.123456Z renew 198.51.100.66:5070 reason=auth_failure for=30m step=2 proven=yes");
+  block.packets_dropped = 31872;
+  CHECK(block_line({Kind::Removed, block, policy::Ending::Superseded}, block.until, {}) ==
+        "2026-11-22T01:37:03.123456Z unblock 198.51.100.66:5070 reason=superseded dropped=31872");
+
+  block.limit = policy::Rate{20, 200};
+  CHECK(event_name({Kind::Added, block}) == "limit");
+  CHECK(event_name({Kind::Removed, block}) == "unlimit");
+  CHECK(block_line({Kind::Added, block}, block.since, {}).find(" to=20.0/s ") != std::string::npos);
+  CHECK(block_json(block, {})["action"] == "limit");
+  CHECK(block_json(block, {})["limit"].dump() == R"({"rate_per_s":20.0,"burst":200})");
+  block.dry_run = true;
+  CHECK(event_name({Kind::Added, block}) == "would_limit");
+  block.limit.reset();
+  CHECK(event_name({Kind::Renewed, block}) == "would_renew");
 }
 
 TEST_CASE("a table's columns line up, numbers to the right, and no line ends in a space") {
