@@ -42,6 +42,7 @@ struct Shape {
   std::vector<std::string> extra;  // whole header lines
   std::vector<std::string> agents; // one is drawn
   std::size_t size;                // of the whole datagram: the Call-ID is stretched to reach it
+  bool bare_contact = false;       // no brackets around the Contact, as SIPVicious has it
 };
 
 inline Sample make(Random& random, const Shape& shape) {
@@ -61,7 +62,9 @@ inline Sample make(Random& random, const Shape& shape) {
       if (c == 'F') m += "From: \"" + s.user + "\" <sip:" + s.user + "@10.66.0.1>;tag=" + tag + "\r\n";
       if (c == 'U') m += "User-Agent: " + s.user_agent + "\r\n";
       if (c == 'I') m += "Call-ID: " + call_id + "\r\n";
-      if (c == 'C') m += "Contact: sip:" + s.user + "@10.66.0.1\r\n";
+      if (c == 'C')
+        m += "Contact: " + std::string(shape.bare_contact ? "" : "<") + "sip:" + s.user + "@10.66.0.1" +
+             (shape.bare_contact ? "" : ">") + "\r\n";
       if (c == 'S') m += "CSeq: 1 " + shape.method + "\r\n";
       if (c == 'X')
         for (const std::string& line : shape.extra) m += line + "\r\n";
@@ -98,7 +101,7 @@ inline const std::vector<std::string>& phone_agents() {
 }
 
 inline Shape scanner_register() {
-  return {"REGISTER", "sip:10.66.0.1", "", {"Accept: application/sdp"}, scanner_agents(), 361};
+  return {"REGISTER", "sip:10.66.0.1", "", {"Accept: application/sdp"}, scanner_agents(), 361, true};
 }
 inline Shape phone_register() {
   return {"REGISTER",
