@@ -2,6 +2,7 @@
 #include "dataplane/frame.h"
 
 #include <algorithm>
+#include <memory>
 
 namespace sipward::dataplane {
 namespace {
@@ -54,8 +55,8 @@ FrameKind parse_ipv4(Octets octets, std::size_t wire_length, policy::Datagram& d
   if (total == 0)
     total = wire_length; // segmentation offload: the length did not fit, the frame's end is the datagram's
   if (header < 20 || header > octets.size() || total < header || total > wire_length) return FrameKind::Bad;
-  datagram.source = policy::Address::from_wire(octets.subspan(12, 4));
-  datagram.destination = policy::Address::from_wire(octets.subspan(16, 4));
+  std::ranges::copy(octets.subspan<12, 4>(), datagram.source.octets.begin()); // of family V4 they are already
+  std::ranges::copy(octets.subspan<16, 4>(), datagram.destination.octets.begin());
   const Octets rest = octets.first(std::min(octets.size(), total)).subspan(header);
   if (octets[9] == kTcp && (u16(octets, 6) & 0x3fff) == 0) note_ports(rest, datagram);
   if (octets[9] != kUdp) return FrameKind::NotUdp;
@@ -93,6 +94,15 @@ FrameKind parse_ipv6(Octets octets, std::size_t wire_length, policy::Datagram& d
   return parse_udp(octets.subspan(at), total - at, datagram);
 }
 
+FrameKind parse_either(Octets octets, std::size_t wire_length, policy::Datagram& datagram) noexcept {
+  if (octets.empty()) return FrameKind::Bad;
+  switch (octets[0] >> 4) {
+  case 4: return parse_ipv4(octets, wire_length, datagram);
+  case 6: return parse_ipv6(octets, wire_length, datagram);
+  default: return FrameKind::Bad;
+  }
+}
+
 } // namespace
 
 policy::Why why_not_judged(FrameKind kind) noexcept {
@@ -108,6 +118,7 @@ policy::Why why_not_judged(FrameKind kind) noexcept {
 }
 
 FrameKind parse_frame(Octets octets, std::size_t wire_length, policy::Datagram& datagram) noexcept {
+  std::construct_at(&datagram); // in its place: of a copy that was just made piece by piece the CPU would have to wait
   if (octets.size() < kEthernetHeader) return FrameKind::Bad;
   std::size_t at = kEthernetHeader;
   std::uint16_t ethertype = u16(octets, 12);
@@ -117,17 +128,12 @@ FrameKind parse_frame(Octets octets, std::size_t wire_length, policy::Datagram& 
     at += kVlanTag;
   }
   if (ethertype != 0x0800 && ethertype != 0x86dd) return FrameKind::NotIp;
-  return parse_ip(octets.subspan(at), wire_length - at, datagram);
+  return parse_either(octets.subspan(at), wire_length - at, datagram);
 }
 
 FrameKind parse_ip(Octets octets, std::size_t wire_length, policy::Datagram& datagram) noexcept {
-  datagram = {};
-  if (octets.empty()) return FrameKind::Bad;
-  switch (octets[0] >> 4) {
-  case 4: return parse_ipv4(octets, wire_length, datagram);
-  case 6: return parse_ipv6(octets, wire_length, datagram);
-  default: return FrameKind::Bad;
-  }
+  std::construct_at(&datagram);
+  return parse_either(octets, wire_length, datagram);
 }
 
 } // namespace sipward::dataplane

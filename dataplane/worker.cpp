@@ -133,16 +133,15 @@ void Worker::run() {
 void Worker::take(const Path& path, std::span<rte_mbuf*> frames, const policy::Rules& rules, const policy::Now& now) {
   for (rte_mbuf* frame : frames) rte_prefetch0(rte_pktmbuf_mtod(frame, const void*));
   std::array<FrameKind, kBurst> kinds;
-  std::array<policy::Case, kBurst> cases;
+  const std::span cases = std::span(cases_).first(frames.size());
   for (std::size_t i = 0; i < frames.size(); ++i) {
     const std::span octets(rte_pktmbuf_mtod(frames[i], const std::uint8_t*), frames[i]->data_len);
-    policy::Datagram datagram;
-    kinds[i] = parse_frame(octets, path.from->wire_length(*frames[i]), datagram);
+    kinds[i] = parse_frame(octets, path.from->wire_length(*frames[i]), cases[i].datagram);
     if (kinds[i] == FrameKind::Udp && Port::has_bad_checksum(*frames[i])) kinds[i] = FrameKind::BadChecksum;
-    datagram.side = path.side;
-    cases[i] = policy::open(rules, ledger_, datagram);
+    cases[i].datagram.side = path.side;
   }
-  for (policy::Case& c : std::span(cases).first(frames.size())) policy::fetch(ledger_, c);
+  for (policy::Case& c : cases) policy::open(rules, ledger_, c);
+  for (policy::Case& c : cases) policy::fetch(ledger_, c);
   for (std::size_t i = 0; i < frames.size(); ++i) {
     if (kinds[i] != FrameKind::Fragment) {
       settle(path, *frames[i], judge(kinds[i], cases[i], rules, now));
@@ -158,9 +157,8 @@ policy::Verdict Worker::judge(FrameKind kind, const policy::Case& c, const polic
   if (kind == FrameKind::NotIp || kind == FrameKind::Bad) return {why_not_judged(kind)};
   if (kind != FrameKind::Udp || c.way == policy::Way::Aside)
     return policy::let_by(rules, ledger_, c, why_not_judged(kind), now);
-  policy::Offence offence;
-  const policy::Verdict verdict = policy::decide(rules, ledger_, names_, c, now, offence);
-  if (verdict.offence) report(offence);
+  const policy::Verdict verdict = policy::decide(rules, ledger_, names_, c, now, offence_);
+  if (verdict.offence) report(offence_);
   return verdict;
 }
 

@@ -100,6 +100,10 @@ private:
   const config::Idle idle_;
   Stations& stations_; // all workers'
   Fragments fragments_;
+  // Of the burst and of the packet at hand, made where they are read: of what was made piece by piece a moment ago, a
+  // copy waits until every piece is written.
+  std::array<policy::Case, kBurst> cases_;
+  policy::Offence offence_;
   // Frames whose verdict is known, all of one path, on their way out: a burst at most.
   struct Settled {
     const Path* path = nullptr;

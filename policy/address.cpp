@@ -10,8 +10,6 @@
 namespace sipward::policy {
 namespace {
 
-constexpr std::array<std::uint8_t, 12> kMappedV4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
 // The address after this one, or nothing after the family's last.
 std::optional<Address> successor(Address address) {
   for (std::size_t i = address.wire().size(); i-- > 0;)
@@ -20,14 +18,6 @@ std::optional<Address> successor(Address address) {
 }
 
 } // namespace
-
-Address Address::from_wire(std::span<const std::uint8_t> wire) noexcept {
-  Address address;
-  if (wire.size() == 16 && std::equal(kMappedV4.begin(), kMappedV4.end(), wire.begin())) wire = wire.subspan(12);
-  address.family = wire.size() == 4 ? Family::V4 : Family::V6;
-  std::memcpy(address.octets.data(), wire.data(), wire.size());
-  return address;
-}
 
 std::optional<Address> Address::parse(std::string_view text) {
   std::array<char, INET6_ADDRSTRLEN> terminated{};
@@ -109,7 +99,10 @@ PrefixSet::PrefixSet(std::span<const Prefix> prefixes) {
   }
 }
 
-bool PrefixSet::holds(const Address& address) const noexcept { return overlaps(Prefix::host(address)); }
+bool PrefixSet::holds(const Address& address) const noexcept {
+  const Range* range = before(address);
+  return range != nullptr && range->last >= address;
+}
 
 // The last range that begins at or before the address, or nullptr.
 const PrefixSet::Range* PrefixSet::before(const Address& address) const noexcept {

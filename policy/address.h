@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,7 +21,8 @@ constexpr std::uint8_t bits(Family family) noexcept { return family == Family::V
 
 struct Address {
   Family family = Family::V4;
-  std::array<std::uint8_t, 16> octets{}; // IPv4 uses the first four; the rest stay zero
+  // IPv4 uses the first four; the rest stay zero. Two words: they are written, read and compared as such.
+  alignas(8) std::array<std::uint8_t, 16> octets{};
 
   static constexpr Address v4(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d) noexcept {
     return {Family::V4, {a, b, c, d}};
@@ -31,9 +35,35 @@ struct Address {
   std::span<const std::uint8_t> wire() const noexcept { return {octets.data(), std::size_t{bits(family)} / 8}; }
   Address masked(std::uint8_t length) const noexcept; // the first `length` bits, the rest zero
 
-  friend auto operator<=>(const Address&, const Address&) = default;
+  // The first eight octets as a number, whose order is that of the octets.
+  std::uint64_t first_half() const noexcept { return half(0); }
+
+  friend bool operator==(const Address& a, const Address& b) noexcept {
+    return a.family == b.family && a.half(0) == b.half(0) && a.half(1) == b.half(1);
+  }
+  friend std::strong_ordering operator<=>(const Address& a, const Address& b) noexcept {
+    if (a.family != b.family) return a.family <=> b.family;
+    const std::size_t i = a.half(0) == b.half(0);
+    return a.half(i) <=> b.half(i);
+  }
+
+private:
+  std::uint64_t half(std::size_t i) const noexcept {
+    std::uint64_t half;
+    std::memcpy(&half, &octets[8 * i], sizeof half);
+    return std::endian::native == std::endian::little ? std::byteswap(half) : half;
+  }
 };
 std::string to_string(const Address& address); // RFC 5952
+
+inline Address Address::from_wire(std::span<const std::uint8_t> wire) noexcept {
+  constexpr std::array<std::uint8_t, 12> kMappedV4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  if (wire.size() == 16 && std::equal(kMappedV4.begin(), kMappedV4.end(), wire.begin())) wire = wire.subspan(12);
+  Address address;
+  address.family = wire.size() == 4 ? Family::V4 : Family::V6;
+  std::memcpy(address.octets.data(), wire.data(), wire.size());
+  return address;
+}
 
 // A range of addresses that share their first `length` bits; the bits after that are zero.
 struct Prefix {

@@ -85,16 +85,20 @@ std::string_view to_string(Why why) noexcept {
 
 Way way_of(const Rules& rules, const Datagram& datagram) noexcept {
   // Between two servers it is an answer first: it goes to nobody who could be judged.
-  if (rules.is_port(datagram.source_port) && is_from_server(rules, datagram)) return Way::Out;
+  const bool from_server = is_from_server(rules, datagram);
+  if (from_server && rules.is_port(datagram.source_port)) return Way::Out;
   if (!rules.is_port(datagram.destination_port) || !is_to_server(rules, datagram)) return Way::Aside;
-  return is_from_server(rules, datagram) ? Way::Out : Way::In;
+  return from_server ? Way::Out : Way::In;
 }
 
-Case open(const Rules& rules, const Ledger& ledger, const Datagram& datagram) noexcept {
-  const Way way = way_of(rules, datagram);
-  if (way == Way::Aside && !in_scope(rules, datagram)) return {datagram};
-  const Address& stranger = way == Way::Out ? datagram.destination : datagram.source;
-  return {datagram, way, ledger.sources.prefetch(source_key(stranger, rules.ipv6_prefix))};
+void open(const Rules& rules, const Ledger& ledger, Case& c) noexcept {
+  c.way = way_of(rules, c.datagram);
+  if (c.way == Way::Aside && !in_scope(rules, c.datagram)) {
+    c.place = {};
+    return;
+  }
+  const Address& stranger = c.way == Way::Out ? c.datagram.destination : c.datagram.source;
+  c.place = ledger.sources.prefetch(source_key(stranger, rules.ipv6_prefix));
 }
 
 Verdict decide(const Rules& rules, Ledger& ledger, sip::AgentCache& names, const Case& c, const Now& now,

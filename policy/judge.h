@@ -68,6 +68,7 @@ struct Verdict {
   Why why = Why::Unrelated;
   bool drop = false;    // monitor: the kernel drops it, in its own time; inline: drop it here
   bool offence = false; // the offence has been filled in and is to be sent to the control thread
+  bool unused = false;  // with it, it is one word, returned in a register
 };
 
 // How a datagram stands to the protected servers.
@@ -88,7 +89,12 @@ struct Case {
 
 // Worker thread. Of a burst, open all cases, then fetch() all, then decide() or let_by() on all: so the waits for
 // memory overlap. The octets of the payload must stay where they are meanwhile.
-Case open(const Rules& rules, const Ledger& ledger, const Datagram& datagram) noexcept;
+void open(const Rules& rules, const Ledger& ledger, Case& c) noexcept; // its datagram is there already
+inline Case open(const Rules& rules, const Ledger& ledger, const Datagram& datagram) noexcept {
+  Case c{datagram};
+  open(rules, ledger, c);
+  return c;
+}
 inline void fetch(const Ledger& ledger, Case& c) noexcept {
   if (c.place.key != 0) ledger.sources.prefetch_line(c.place);
 }

@@ -7,7 +7,11 @@ namespace sipward::policy {
 
 bool Rules::is_port(std::uint16_t port) const noexcept { return std::ranges::find(ports, port) != ports.end(); }
 
-bool Rules::is_server(const Address& address) const noexcept { return std::ranges::binary_search(servers, address); }
+bool Rules::is_server(const Address& address) const noexcept {
+  constexpr std::size_t kFew = 8; // to look at each is quicker then
+  if (servers.size() <= kFew) return std::ranges::find(servers, address) != servers.end();
+  return std::ranges::binary_search(servers, address);
+}
 
 std::size_t Rules::server_place(const Address& address) const noexcept {
   return static_cast<std::size_t>(std::ranges::lower_bound(servers, address) - servers.begin());

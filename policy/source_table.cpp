@@ -84,17 +84,17 @@ bool own(Source& line, SourceKey key) noexcept {
   return line.key.compare_exchange_strong(key, kOwned, kAcquire, kRelaxed);
 }
 
-SourceKey first_octets(const Address& address, std::size_t count) noexcept {
-  SourceKey key = 0;
-  for (std::size_t i = 0; i < count; ++i) key = key << 8 | address.octets[i];
-  return key;
+// Of an address, as a number.
+SourceKey first_octets(const Address& address, unsigned count) noexcept {
+  return address.first_half() >> (64 - 8 * count);
 }
 
 } // namespace
 
 SourceKey source_key(const Address& address, std::uint8_t ipv6_prefix) noexcept {
   if (address.family == Family::V4) return kIpv4 | first_octets(address, 4);
-  const SourceKey key = first_octets(address.masked(ipv6_prefix < 64 ? ipv6_prefix : 64), 8);
+  const unsigned bits = ipv6_prefix < 64 ? ipv6_prefix : 64;
+  const SourceKey key = bits == 0 ? 0 : address.first_half() >> (64 - bits) << (64 - bits);
   return key == kEmpty || key >= kNoIpv6 ? kNobody : key;
 }
 
