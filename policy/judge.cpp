@@ -106,8 +106,10 @@ Verdict decide(const Rules& rules, Ledger& ledger, sip::AgentCache& names, const
   if (c.way == Way::Out) return Judging(rules, ledger, c, ledger.sources.find(c.place), now, offence).observe();
   Source* const source = ledger.sources.find_or_insert(c.place, now);
   if (source != nullptr) {
-    if (source->touch(now, rules.users_s())) acquaint(rules, ledger, c, *source, now);
-    if (source->blocked(now)) return {Why::Blocked, true};
+    const bool blocked = source->blocked(now);
+    if (blocked ? source->count_packet() : source->touch(now, rules.users_s()))
+      acquaint(rules, ledger, c, *source, now);
+    if (blocked) return {Why::Blocked, true};
   }
   const bool trusted = source != nullptr && source->level() > 0;
   if (!trusted && rules.is_blocked(c.datagram.source) && !rules.never_blocked.holds(c.datagram.source))

@@ -162,6 +162,8 @@ bool Source::touch(const Now& now, std::uint32_t users_s) noexcept {
   return saturating_add(packets) == 0;
 }
 
+bool Source::count_packet() noexcept { return saturating_add(packets) == 0; }
+
 bool Source::meter(std::size_t which, const Meter& limit, const Now& now, unsigned weight) noexcept {
   auto& cell = tat[which];
   Ticks old = cell.load(kRelaxed);

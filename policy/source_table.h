@@ -94,6 +94,8 @@ struct alignas(64) Source {
   // Worker thread. Notes one more packet, forgets meters that lie further back than their clock reaches, and of the
   // users tried an eighth for every `users_s` seconds gone by. True: it is the first packet of this line.
   bool touch(const Now& now, std::uint32_t users_s = 0) noexcept; // 0: none
+  // Worker thread. Notes one more packet, and no more: its sender is blocked. True: as above.
+  bool count_packet() noexcept;
   // Worker thread. One more request of a class, or `weight` eighths of one: does it keep within the rate?
   bool meter(std::size_t which, const Meter& limit, const Now& now, unsigned weight = Meter::kWhole) noexcept;
   bool meter(Class c, const Meter& limit, const Now& now, unsigned weight = Meter::kWhole) noexcept {
