@@ -150,6 +150,7 @@ Verdict Judging::read(sip::AgentCache& names) noexcept {
   if (metered && !over) source_->clear(Source::kFlooding);
 
   const sip::Message message = sip::parse(payload_);
+  fetch_memories(message);
   if (seeks_scanners) {
     const sip::MarkSet marks = rules_.marks->find_all(message, payload_, &names);
     if (marks.count > 0 && marks.marks[0]->weight == sip::Weight::Hard)
@@ -164,6 +165,15 @@ Verdict Judging::read(sip::AgentCache& names) noexcept {
   case sip::Kind::Malformed: break;
   }
   return over ? exceed(c) : judge_malformed(message); // a broken message hides neither scanner nor flood
+}
+
+// What is asked after the marks were looked for: the wait for memory passes meanwhile.
+void Judging::fetch_memories(const sip::Message& message) noexcept {
+  if (!message.method_token.present()) return;
+  transaction_ = transaction_hash(message, message.method);
+  user_ = user_hash(message);
+  ledger_.transactions.prefetch(transaction_);
+  ledger_.known_users.prefetch(user_);
 }
 
 // What is exempt from the rates weighs an eighth of another request: no class of messages is a free flood.
@@ -203,22 +213,20 @@ Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
     }
   if (proven) source_->set(Source::kProven);
 
-  const std::uint64_t hash = transaction_hash(message, message.method);
-  const auto seen = ledger_.transactions.find(hash, now_.s, Ledger::kTransactionS);
+  const auto seen = ledger_.transactions.find(transaction_, now_.s, Ledger::kTransactionS);
   const std::uint8_t note = seen.value_or(0);
   const unsigned repeats = note & Ledger::kRepeats;
   standing.retransmission = seen && repeats < kMostRepeats;
-  ledger_.transactions.put(hash, now_.s,
+  ledger_.transactions.put(transaction_, now_.s,
                            static_cast<std::uint8_t>((note & (0xff ^ Ledger::kRepeats)) |
                                                      (credentialed ? Ledger::kCredentialed : 0) |
                                                      (seen ? std::min(repeats + 1, kMostRepeats) : 0)));
-  const std::uint64_t user = user_hash(message);
   if (credentialed && !seen) {
     Source::count(source_->credentialed);
-    source_->clear_user(user);
+    source_->clear_user(user_);
   }
-  const bool known = ledger_.known_users.find(user, minute(), rules_.remember_s / 60).has_value();
-  if (!credentialed && !seen && !known && source_->level() == 0 && !standing.in_dialogue) source_->try_user(user);
+  const bool known = ledger_.known_users.find(user_, minute(), rules_.remember_s / 60).has_value();
+  if (!credentialed && !seen && !known && source_->level() == 0 && !standing.in_dialogue) source_->try_user(user_);
   standing.known_user = message.method == sip::Method::Register && known;
   return standing;
 }

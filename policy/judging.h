@@ -35,6 +35,7 @@ private:
   Verdict judge_response(const sip::Message& message) noexcept;
   Verdict judge_malformed(const sip::Message& message) noexcept;
   bool is_probe() noexcept;
+  void fetch_memories(const sip::Message& message) noexcept;
   Standing standing_of(const sip::Message& message) noexcept;
   bool conforms_exempt() noexcept;
 
@@ -78,6 +79,7 @@ private:
   Source* const source_; // nullptr: the table had no line for the stranger
   const Now& now_;
   Offence& offence_;
+  std::uint64_t transaction_ = 0, user_ = 0; // of a request, from fetch_memories() on: their hashes
 };
 
 // The class that a method is metered in.

@@ -32,6 +32,9 @@ public:
   RecentSet(const RecentSet&) = delete;
   RecentSet& operator=(const RecentSet&) = delete;
 
+  // Any thread. A hash that is about to be asked for.
+  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(bucket_of(hash), 1); }
+
   // Any thread. The note of a hash that was put at most `lifetime` before `when`.
   std::optional<std::uint8_t> find(std::uint64_t hash, std::uint32_t when, std::uint32_t lifetime) const noexcept {
     const Atomic<std::uint64_t>* const bucket = bucket_of(hash);
