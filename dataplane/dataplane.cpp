@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "dataplane/dataplane.h"
 
-#include <rte_malloc.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -12,6 +11,7 @@
 #include <iterator>
 
 #include "dataplane/flow_nic.h"
+#include "dataplane/table_memory.h"
 #include "dataplane/telemetry.h"
 #include "dataplane/worker.h"
 
@@ -20,7 +20,7 @@ namespace sipward::dataplane {
 // Members are destroyed in reverse order: workers before what they point to, everything before the environment.
 struct Dataplane::State {
   std::unique_ptr<Environment> environment;
-  std::unique_ptr<std::byte, decltype(&rte_free)> ledger_memory{nullptr, rte_free};
+  TableMemory ledger_memory;
   std::unique_ptr<policy::Ledger> ledger;
   std::unique_ptr<RulesCell> rules;
   int offence_event = -1;
@@ -78,8 +78,8 @@ Dataplane::State::Ready Dataplane::State::open_ports(const Options& options) {
 // One table for all workers. In the memory of the first port's NUMA node, if there is enough.
 Dataplane::State::Ready Dataplane::State::make_ledger(const Options& options) {
   const std::size_t octets = policy::Ledger::octets(options.source_capacity);
-  for (const int node : {ports.front()->node(), SOCKET_ID_ANY})
-    if (!ledger_memory) ledger_memory.reset(static_cast<std::byte*>(rte_zmalloc_socket("sources", octets, 64, node)));
+  if (octets <= options.memory_bytes)
+    ledger_memory = table_memory(octets, ports.front()->node(), environment->on_hugepages());
   if (!ledger_memory)
     return std::unexpected("sources.capacity " + std::to_string(options.source_capacity) + " needs " +
                            std::to_string(octets >> 20) + " MiB, and memory.size is " +
