@@ -5,6 +5,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
+#include <span>
 
 #include "policy/judge.h"
 
@@ -31,6 +32,17 @@ struct Counters {
     ++received;
     ++(verdict.drop ? dropped : passed);
     ++verdicts[static_cast<std::size_t>(verdict.why)];
+  }
+  // The same of a burst: sums that are not written to memory and read again for each packet.
+  void count(std::span<const policy::Verdict> burst) noexcept {
+    std::uint64_t out = 0;
+    for (const policy::Verdict& verdict : burst) {
+      out += verdict.drop;
+      ++verdicts[static_cast<std::size_t>(verdict.why)];
+    }
+    received += burst.size();
+    dropped += out;
+    passed += burst.size() - out;
   }
 };
 using CounterWords =

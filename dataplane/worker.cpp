@@ -196,16 +196,19 @@ void Worker::settle(const Path& path, rte_mbuf& frame, const policy::Verdict& ve
 void Worker::flush() {
   const std::span frames = std::span(settled_.frames).first(std::exchange(settled_.count, 0));
   const std::span verdicts = std::span(settled_.verdicts).first(frames.size());
+  std::uint64_t octets = 0, truncated = 0;
   for (const rte_mbuf* frame : frames) {
-    counters_.octets += frame->pkt_len;
-    counters_.truncated += settled_.path->from->is_cut(*frame);
+    octets += frame->pkt_len;
+    truncated += settled_.path->from->is_cut(*frame);
   }
+  counters_.octets += octets;
+  counters_.truncated += truncated;
   if (frames.empty()) return;
   if (settled_.path->to.empty())
     rte_pktmbuf_free_bulk(frames.data(), static_cast<unsigned>(frames.size()));
   else
     forward(*settled_.path, frames, verdicts);
-  for (const policy::Verdict& verdict : verdicts) counters_.count(verdict);
+  counters_.count(std::span<const policy::Verdict>(verdicts));
 }
 
 // The one place where frames leave, in the order in which they came. Frames that may not, and those that the port does
