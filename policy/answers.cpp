@@ -10,10 +10,11 @@
 namespace sipward::policy {
 namespace {
 
-constexpr std::uint32_t kHandshakeS = 1;    // and a fraction: longer than an honest phone takes to answer a challenge
-constexpr std::uint32_t kChallengedS = 600; // a first challenge is remembered for so long
-constexpr std::uint8_t kBurntAfter = 20;    // rejections before a success: the guesser has found one
-constexpr unsigned kSourcesOnOneUser = 25;  // within kTargetS: somebody has hired a crowd
+// Longer than an honest phone takes to answer a challenge: half a second there and back is a satellite's.
+constexpr std::int64_t kHandshakeMs = 600;
+constexpr unsigned kFewOpen = 10;          // challenges that may wait for their answers, however long
+constexpr std::uint8_t kBurntAfter = 20;   // rejections before a success: the guesser has found one
+constexpr unsigned kSourcesOnOneUser = 25; // within kTargetS: somebody has hired a crowd
 constexpr std::uint32_t kTargetS = 24 * 3600;
 
 bool contains_stale(std::string_view challenge) noexcept {
@@ -39,71 +40,98 @@ Verdict Judging::observe() noexcept {
   const std::uint64_t hash = transaction_hash(message, message.cseq_method);
   const auto found = ledger_.transactions.find(hash, now_.s, Ledger::kTransactionS);
   std::uint8_t note = found.value_or(0);
-  const bool settled = (note & Ledger::kSettled) != 0; // a repeated answer says nothing new
-  const unsigned status = message.status;
-  const bool invite = message.cseq_method == sip::Method::Invite,
-             registers = message.cseq_method == sip::Method::Register;
-  const bool ringing = invite && ((status >= 180 && status < 200) || status == 486 || status == 487);
-  Verdict verdict{Why::Answer};
-  if (settled) return verdict;
-  if (level() > 0) {
-    ledger_.pulse.answered.note(case_.place.hash);
-    if (status < 300) ledger_.pulse.served.note(case_.place.hash);
-    if (status >= 500 && status < 600) ledger_.pulse.failed.note(case_.place.hash);
-  }
-  if (ringing || (status >= 200 && status < 300))
-    verdict = success(message, note);
-  else if (status == 401 || status == 407)
-    verdict = challenge(message, note);
-  else if (registers && (status == 403 || status == 404))
-    verdict = failure(message);
-  else if (status >= 400 && status < 500 && level() == 0 && source_->successes.load(std::memory_order_relaxed) == 0)
-    verdict = tried_in_vain(message); // of a stranger who has nothing to show for it
-  if (found && status >= 180)
-    ledger_.transactions.put(hash, now_.s, static_cast<std::uint8_t>(note | (status >= 200 ? Ledger::kSettled : 0)));
+  if ((note & Ledger::kSettled) != 0) return {Why::Answer}; // a repeated answer says nothing new
+  const bool credentialed = (note & Ledger::kCredentialed) != 0;
+  const bool guesses_wait = credentialed && message.status >= 300 && (note & Ledger::kCount) > 1;
+  proven_ = credentialed;
+  const Verdict verdict = weigh_answer(message, note);
+  if (guesses_wait)
+    --note;
+  else if (message.status >= 200)
+    note |= Ledger::kSettled;
+  if (found && message.status >= 180) ledger_.transactions.put(hash, now_.s, note);
   return verdict;
+}
+
+Verdict Judging::weigh_answer(const sip::Message& message, std::uint8_t& transaction) noexcept {
+  const unsigned status = message.status;
+  const sip::Method method = message.cseq_method;
+  const bool ringing =
+      method == sip::Method::Invite && ((status >= 180 && status < 200) || status == 486 || status == 487);
+  if (level() > 0) note_pulse(status);
+  if (ringing || (status >= 200 && status < 300)) return success(message, transaction);
+  if (status == 401 || status == 407) {
+    if (!proven_) return tried_in_vain(message);
+    const sip::Digest& digest =
+        message.www_authenticate.value.present() ? message.www_authenticate : message.proxy_authenticate;
+    return contains_stale(text(digest.value)) ? Verdict{Why::Answer} : failure(message);
+  }
+  if (method == sip::Method::Register && (status == 403 || status == 404)) return failure(message);
+  // A stranger who has nothing to show for it asks for users whom our server does not have, or not for him. Busy lines
+  // and the like (408, 480 and above) are there.
+  const bool refused = status >= 400 && status < 480 && status != 408;
+  if (refused && level() == 0 && source_->successes.load(std::memory_order_relaxed) == 0) return tried_in_vain(message);
+  return {Why::Answer};
+}
+
+// A first challenge is an answer, but neither success nor failure.
+void Judging::note_pulse(unsigned status) noexcept {
+  Pulse& pulse = ledger_.pulse;
+  if (status < 180) return; // "100 Trying" comes from whoever is nearest
+  pulse.answered.note(source_hash());
+  if (status < 300)
+    pulse.served.note(source_hash());
+  else if ((status < 500 && proven_) || (status >= 500 && status < 600))
+    pulse.failed.note(source_hash());
 }
 
 // Our own server asks: what comes back with its branch, or later with its tag, is no intrusion.
 void Judging::observe_request(const sip::Message& message) noexcept {
-  for (const sip::Span part : {message.via_branch, message.from_tag})
-    if (!part.empty()) ledger_.echoes.put(echo_hash(text(part)), now_.s, 0);
+  if (!message.via_branch.empty()) ledger_.echoes.put(echo_hash(text(message.via_branch)), now_.s, 0);
+  if (!message.from_tag.empty()) ledger_.echoes.put(echo_hash(text(message.from_tag)), now_.s, Ledger::kDialogue);
 }
 
 void Judging::note_echoes(const sip::Message& message) noexcept {
-  const bool answered = message.cseq_method == sip::Method::Invite && message.status >= 200 && message.status < 300;
-  if (!message.to_tag.empty())
-    ledger_.echoes.put(echo_hash(text(message.to_tag)), now_.s, answered ? Ledger::kAnswered : 0);
+  if (!message.to_tag.empty()) {
+    const std::uint64_t hash = echo_hash(text(message.to_tag));
+    std::uint8_t note = ledger_.echoes.find(hash, now_.s, Ledger::kEchoS).value_or(0);
+    if (message.status < 300 && message.cseq_method != sip::Method::Register &&
+        message.cseq_method != sip::Method::Options)
+      note |= Ledger::kDialogue;
+    // One call is credited once, however often its answer is repeated.
+    const bool answered = message.cseq_method == sip::Method::Invite && message.status >= 200 && message.status < 300;
+    if (answered && (note & Ledger::kCredited) == 0) note |= Ledger::kAnswered;
+    ledger_.echoes.put(hash, now_.s, note);
+  }
   for (const sip::Digest* digest : {&message.www_authenticate, &message.proxy_authenticate})
     if (!digest->nonce.empty()) ledger_.echoes.put(echo_hash(text(digest->nonce)), now_.s, 0);
 }
 
-// What is answered with success is given back to the meter: the request, and the one that was challenged before it.
-void Judging::settle_meter(Class c, std::uint8_t& transaction) noexcept {
-  if ((transaction & Ledger::kRefunded) != 0 || rules_.rate(c).action == Action::Off) return;
+// What is answered with success is given back to the meter, the request and the one that was challenged before it, all
+// but an eighth: however honest, no class is a free flood.
+void Judging::settle_meter(const sip::Message& message, std::uint8_t& transaction) noexcept {
+  const Class c = class_of(message.cseq_method);
+  if ((transaction & (Ledger::kRefunded | Ledger::kLight)) != 0 || rules_.rate(c).action == Action::Off) return;
   transaction |= Ledger::kRefunded;
-  const bool challenged = (transaction & Ledger::kCredentialed) != 0;
-  source_->refund(c, rules_.meter(c, source_->level()), now_, challenged ? 2 * Meter::kWhole : Meter::kWhole);
+  give_back(c, (proven_ ? 2 : 1) * Meter::kWhole - Meter::kExempt);
 }
 
 Verdict Judging::success(const sip::Message& message, std::uint8_t& transaction) noexcept {
-  settle_meter(class_of(message.cseq_method), transaction);
+  settle_meter(message, transaction);
   if (message.status >= 300 || message.status < 200) return {Why::Answer};
   Source::count(source_->successes);
   if (message.cseq_method != sip::Method::Register) return {Why::Answer};
 
   const std::uint64_t user = user_hash(message);
   source_->clear_user(user);
-  const auto failures = source_->failures.load(std::memory_order_relaxed);
-  if (failures > 0)
-    source_->failures.store(static_cast<std::uint8_t>(failures - std::max(failures / 8, 1)), std::memory_order_relaxed);
+  const unsigned failures = source_->failures.load(std::memory_order_relaxed);
+  Source::count_down(source_->failures, std::max(failures / 8, 1u));
   // One success among many failures is a guess that hit.
-  if (failures > 3 + source_->successes.load(std::memory_order_relaxed))
+  if (failures > 3u + source_->successes.load(std::memory_order_relaxed))
     return failures >= kBurntAfter && level() == 0 ? notify(Notice::UserBurnt, text(message.to_user))
                                                    : Verdict{Why::Answer};
   ledger_.known_users.put(user, minute(), 0);
   grant_trust(user, true);
-  if (Source* endpoint = ledger_.endpoints.find_or_insert(endpoint_key(), now_)) Source::count(endpoint->successes);
   return {Why::Answer};
 }
 
@@ -112,41 +140,35 @@ void Judging::grant_trust(std::uint64_t user, bool registered) noexcept {
   Trustee* trustee = ledger_.trust.find_or_insert(case_.place.key, now_.s);
   trustee->until_s.store(now_.s + rules_.remember_s, std::memory_order_relaxed);
   if (registered) trustee->count_user(user);
-  const std::uint32_t answered = trustee->answered.load(std::memory_order_relaxed);
-  if (answered != std::numeric_limits<std::uint32_t>::max())
-    trustee->answered.store(answered + 1, std::memory_order_relaxed);
+  trustee->count_answer(now_.s);
+  ledger_.known_users.put(port_hash(), minute(), 0);
   if (const std::uint8_t level = trustee->level(); level > source_->level()) source_->set_level(level);
 }
 
-// The first challenge of a handshake, or the rejection of credentials.
-Verdict Judging::challenge(const sip::Message& message, std::uint8_t transaction) noexcept {
-  const bool credentialed = (transaction & Ledger::kCredentialed) != 0;
-  const sip::Digest& digest =
-      message.www_authenticate.value.present() ? message.www_authenticate : message.proxy_authenticate;
-  if (credentialed) return contains_stale(text(digest.value)) ? Verdict{Why::Answer} : failure(message);
-  return tried_in_vain(message);
+// Somebody whom we trust answers by the port: one bad phone among many. Not for what anybody could have sent in his
+// name from a port that he is known to use. nullptr: nobody.
+Source* Judging::answerable() noexcept {
+  if (level() == 0) return source_;
+  if (!proven_ && known_port()) return nullptr;
+  endpoint_ = ledger_.endpoints.find_or_insert(endpoint_key(), now_);
+  if (endpoint_ != nullptr) endpoint_->touch(now_, rules_.users_s());
+  return endpoint_;
 }
 
 Verdict Judging::failure(const sip::Message& message) noexcept {
   Source::count(source_->failures);
-  if (level() > 0) ledger_.pulse.failed.note(case_.place.hash);
+  Source* const subject = answerable();
+  if (subject == nullptr) return {Why::Answer};
   const std::uint64_t user = user_hash(message);
-  const bool known = ledger_.known_users.find(user, minute(), rules_.remember_s / 60).has_value();
-  if (!known || level() == 0) source_->try_user(user);
-  // Somebody whom we trust answers by the port: one bad phone among many.
-  Source* subject = source_;
-  if (level() > 0) {
-    source_->set(Source::kWatched);
-    subject = ledger_.endpoints.find_or_insert(endpoint_key(), now_);
-    if (subject == nullptr) return {Why::Answer};
-    subject->touch(now_, rules_.users_s());
-  }
+  if (subject != source_) Source::count(subject->failures);
+  // Who registered before is no user tried; but one phone that fails is told from many.
+  if (subject != source_ || !is_known(user)) subject->try_user(user);
   if (level() == 0 && is_crowd(user)) return notify(Notice::UserUnderAttack, text(message.to_user));
   const unsigned weight = Meter::kWhole * (1u + source_->soft());
-  if (rules_.auth_failure.action != Action::Off && subject->charge(kFailureMeter, rules_.failure_meter(), now_, weight))
-    return convict(Why::AuthFailure, rules_.auth_failure.action);
-  if (enumerates()) return convict(Why::Enumeration, rules_.enumeration.action);
-  return {Why::Answer};
+  const bool often =
+      rules_.auth_failure.action != Action::Off && subject->charge(kFailureMeter, rules_.failure_meter(), now_, weight);
+  if (!is_known(user) && enumerates(*subject)) return convict(Why::Enumeration, rules_.enumeration.action);
+  return often ? convict(Why::AuthFailure, rules_.auth_failure.action) : Verdict{Why::Answer};
 }
 
 // Do many sources guess this user's password, each too slowly to be told apart? True once for each such time.
@@ -154,7 +176,7 @@ bool Judging::is_crowd(std::uint64_t user) noexcept {
   Source* target = ledger_.targets.find_or_insert(Ledger::target_key(user), now_);
   if (target == nullptr) return false;
   target->touch(now_, kTargetS / 8);
-  target->try_user(ledger_.sources.hash(case_.place.key));
+  target->try_user(source_hash());
   const unsigned sources = target->users_tried();
   if (sources < kSourcesOnOneUser / 2) target->clear(Source::kWatched);
   if (sources < kSourcesOnOneUser || target->has(Source::kWatched)) return false;
@@ -165,24 +187,40 @@ bool Judging::is_crowd(std::uint64_t user) noexcept {
 // A try that came to nothing, as yet: the user counts as tried until he shows credentials.
 Verdict Judging::tried_in_vain(const sip::Message& message) noexcept {
   const std::uint64_t user = user_hash(message);
-  if (ledger_.known_users.find(user, minute(), rules_.remember_s / 60)) return {Why::Answer};
-  const std::uint64_t first = first_challenge();
-  if (!ledger_.echoes.find(first, now_.s, kChallengedS)) ledger_.echoes.put(first, now_.s, 0);
-  Source::count(source_->challenged);
-  source_->try_user(user);
-  return enumerates() ? convict(Why::Enumeration, rules_.enumeration.action) : Verdict{Why::Answer};
+  if (is_known(user)) return {Why::Answer};
+  Source* const subject = answerable();
+  if (subject == nullptr) return {Why::Answer};
+  Source::count(subject->unanswered);
+  if (subject->unanswered.load(std::memory_order_relaxed) <= kFewOpen) note_plausible();
+  subject->try_user(user);
+  return enumerates(*subject) ? convict(Why::Enumeration, rules_.enumeration.action) : Verdict{Why::Answer};
 }
 
 // Many users tried, and not in the way of an office whose phones all come back at once: those answer their challenges.
-bool Judging::enumerates() const noexcept {
-  if (level() > 0 || rules_.enumeration.action == Action::Off) return false;
-  if (source_->users_tried() * (1u + source_->soft()) < rules_.enumeration.count) return false;
-  const unsigned challenged = source_->challenged.load(std::memory_order_relaxed);
-  if (source_->credentialed.load(std::memory_order_relaxed) * 2 > challenged)
-    return source_->failures.load(std::memory_order_relaxed) >= rules_.enumeration.count / 2;
-  return !ledger_.echoes.find(first_challenge(), now_.s, kHandshakeS);
+bool Judging::enumerates(const Source& subject) const noexcept {
+  if (rules_.enumeration.action == Action::Off) return false;
+  if (subject.users_tried() * (1u + source_->soft()) < rules_.enumeration.count) return false;
+  if (subject.failures.load(std::memory_order_relaxed) * 2 >= rules_.enumeration.count) return true;
+  return subject.unanswered.load(std::memory_order_relaxed) > kFewOpen && !plausible_lately();
 }
 
-std::uint64_t Judging::first_challenge() const noexcept { return ~echo_hash({}); }
+// When the stranger last did as the honest do: he had few challenges open, or answered one. It stands among the echoes,
+// in seconds, with 4 ms as the unit of its note.
+std::uint64_t Judging::plausible_hash() const noexcept {
+  return ~ledger_.hash({}, level() > 0 ? port_hash() : source_hash());
+}
+
+void Judging::note_plausible() noexcept {
+  const auto ms = now_.time.time_since_epoch() / std::chrono::milliseconds(1) % 1000;
+  ledger_.echoes.put(plausible_hash(), now_.s, static_cast<std::uint8_t>(ms / 4));
+}
+
+bool Judging::plausible_lately() const noexcept {
+  const auto ms = now_.time.time_since_epoch() / std::chrono::milliseconds(1) % 1000;
+  for (const std::uint32_t seconds : {0u, 1u})
+    if (const auto note = ledger_.echoes.find(plausible_hash(), now_.s, seconds))
+      return seconds * 1000 + ms - *note * 4 <= kHandshakeMs;
+  return false;
+}
 
 } // namespace sipward::policy

@@ -7,7 +7,6 @@ namespace sipward::policy {
 namespace {
 
 constexpr std::size_t kSoftMarksTogether = 3; // in one message they are as good as a hard one
-constexpr unsigned kMostRepeats = 11;         // of one request: RFC 3261's timers E and A come to no more
 constexpr std::uint32_t kProbes = 4;          // the first packets of a source, in which they are looked for
 constexpr sip::Mark kEmptyProbes{"empty_probes", sip::Weight::Hard};
 constexpr std::uint8_t kPeerLevel = 3; // a carrier: as a large office
@@ -31,10 +30,11 @@ bool is_to_server(const Rules& rules, const Datagram& datagram) noexcept {
   return datagram.side != Side::Inside && is_protected(rules, datagram.destination, datagram.side == Side::Outside);
 }
 
-// A source's first packet, or its first since it was forgotten: is it one whom we trust?
+// Is it one whom we trust? Asked again now and then: trust ends, and is given, while the source goes on.
 void acquaint(const Rules& rules, const Ledger& ledger, const Case& c, Source& source, const Now& now) noexcept {
-  if (const Trustee* trustee = ledger.trust.find(c.place.key, now.s)) source.set_level(trustee->level());
-  if (rules.peers.holds(c.datagram.source) && source.level() < kPeerLevel) source.set_level(kPeerLevel);
+  const Trustee* trustee = ledger.trust.find(c.place.key, now.s);
+  const std::uint8_t known = trustee != nullptr ? trustee->level() : std::uint8_t{0};
+  source.set_level(rules.peers.holds(c.datagram.source) ? std::max(known, kPeerLevel) : known);
 }
 
 // Does a packet that is not judged fall to blocks? In monitor mode it is the kernel's to drop.
@@ -61,6 +61,7 @@ std::string_view to_string(Why why) noexcept {
                                                                  "unmetered",
                                                                  "excess",
                                                                  "never_blocked",
+                                                                 "suspended",
                                                                  "blocked",
                                                                  "blocked_endpoint",
                                                                  "blocked_prefix",
@@ -130,12 +131,13 @@ Verdict let_by(const Rules& rules, const Ledger& ledger, const Case& c, Why why,
 }
 
 Verdict Judging::read(sip::AgentCache& names) noexcept {
-  if (source_ != nullptr && source_->has(Source::kWatched)) {
-    const Source* endpoint = ledger_.endpoints.find(endpoint_key());
-    if (endpoint != nullptr && endpoint->blocked(now_)) return {Why::BlockedEndpoint, true};
+  if (level() > 0 || (source_ != nullptr && source_->has(Source::kWatched))) {
+    endpoint_ = ledger_.endpoints.find(endpoint_key());
+    if (endpoint_ != nullptr) endpoint_->touch(now_, rules_.users_s());
+    if (endpoint_ != nullptr && endpoint_->blocked(now_)) return {Why::BlockedEndpoint, true};
   }
   const sip::FirstLook look = sip::first_look(payload_);
-  if (look.kind == sip::Kind::Keepalive) return {conforms_exempt() ? Why::Keepalive : Why::Excess};
+  if (look.kind == sip::Kind::Keepalive) return exempt(Why::Keepalive);
   const bool seeks_scanners = rules_.scanner.action != Action::Off;
   if (seeks_scanners)
     if (const sip::Mark* mark = rules_.marks->find(look, payload_, &names))
@@ -145,9 +147,10 @@ Verdict Judging::read(sip::AgentCache& names) noexcept {
   const Class c = class_of(look.method);
   const bool metered = source_ != nullptr && look.kind != sip::Kind::Response && look.status == 0 &&
                        rules_.rate(c).action != Action::Off;
-  const bool over = metered && !source_->meter(c, rules_.meter(c, source_->level()), now_);
-  if (over && source_->has(Source::kFlooding)) return exceed(c);
-  if (metered && !over) source_->clear(Source::kFlooding);
+  charged_ = metered && source_->meter(c, rules_.meter(c, level()), now_);
+  const bool over = metered && !charged_ && !conforms_at_known_port(c);
+  if (over && source_->has(Source::kFlooding)) return exceed(c, rules_.rate(c).action);
+  if (charged_) source_->clear(Source::kFlooding);
 
   const sip::Message message = sip::parse(payload_);
   fetch_memories(message);
@@ -161,10 +164,10 @@ Verdict Judging::read(sip::AgentCache& names) noexcept {
   switch (kind_of(case_.datagram, message)) {
   case sip::Kind::Request: return judge_request(message, look.method, over);
   case sip::Kind::Response: return judge_response(message);
-  case sip::Kind::Keepalive: return {conforms_exempt() ? Why::Keepalive : Why::Excess};
+  case sip::Kind::Keepalive: return exempt(Why::Keepalive);
   case sip::Kind::Malformed: break;
   }
-  return over ? exceed(c) : judge_malformed(message); // a broken message hides neither scanner nor flood
+  return judge_malformed(message, c, over);
 }
 
 // What is asked after the marks were looked for: the wait for memory passes meanwhile.
@@ -176,59 +179,113 @@ void Judging::fetch_memories(const sip::Message& message) noexcept {
   ledger_.known_users.prefetch(user_);
 }
 
-// What is exempt from the rates weighs an eighth of another request: no class of messages is a free flood.
-bool Judging::conforms_exempt() noexcept {
-  if (source_ == nullptr || rules_.rate(Class::Request).action == Action::Off) return true;
-  return source_->meter(Class::Request, rules_.meter(Class::Request, source_->level()), now_, Meter::kExempt);
+// What is exempt from the rates weighs an eighth of another request, and what is above its ceiling goes: no class of
+// messages is a free flood. The sender's requests keep their quarter.
+Verdict Judging::exempt(Why why, unsigned weight) noexcept {
+  const Action action = rules_.rate(Class::Request).action;
+  if (source_ == nullptr || action == Action::Off) return {why};
+  const Meter meter = rules_.meter(Class::Request, level()).leaving_a_quarter();
+  if (source_->meter(Class::Request, meter, now_, weight)) return {why};
+  return convict(Why::Excess, action == Action::Log ? Action::Log : Action::Limit);
+}
+
+// Whoever floods in a trusted source's name does not know its ports: those have meters of their own.
+bool Judging::conforms_at_known_port(Class c) noexcept {
+  if (level() == 0 || !known_port()) return false;
+  if (endpoint_ == nullptr) endpoint_ = ledger_.endpoints.find_or_insert(endpoint_key(), now_);
+  return endpoint_ != nullptr && endpoint_->meter(c, rules_.meter(c, level()), now_);
+}
+
+void Judging::give_back(Class c, unsigned weight) noexcept {
+  source_->refund(c, rules_.meter(c, level()), now_, weight);
 }
 
 Verdict Judging::judge_request(const sip::Message& message, sip::Method method, bool over) noexcept {
+  ledger_.pulse.sources.note(source_hash());
   if (source_ == nullptr) return {Why::Unmetered};
-  ledger_.pulse.sources.note(case_.place.hash);
-  if (source_->level() > 0) ledger_.pulse.asking.note(case_.place.hash);
+  if (level() > 0) ledger_.pulse.asking.note(source_hash());
   const Standing standing = standing_of(message);
   const Class c = class_of(method);
   if (standing.exempt()) {
-    if (!over && rules_.rate(c).action != Action::Off)
-      source_->refund(c, rules_.meter(c, source_->level()), now_, Meter::kWhole);
-    return {conforms_exempt() ? Why::Clean : Why::Excess};
+    if (charged_) give_back(c, Meter::kWhole);
+    return exempt(Why::Clean);
   }
-  return over ? exceed(c) : Verdict{Why::Clean};
+  if (charged_ && standing.weight < Meter::kWhole) give_back(c, Meter::kWhole - standing.weight);
+  return over && standing.weight > 0 ? exceed(c, rules_.rate(c).action) : Verdict{Why::Clean};
 }
 
 // Notes the request for when its answer comes, and what it shows of its sender.
 Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
   Standing standing;
-  const auto echoed = [&](sip::Span part) {
-    return !part.empty() && ledger_.echoes.find(echo_hash(text(part)), now_.s, Ledger::kEchoS).has_value();
-  };
   const sip::Digest& digest =
       message.authorization.response.present() ? message.authorization : message.proxy_authorization;
-  const bool credentialed = digest.response.present();
-  bool proven = credentialed && echoed(digest.nonce);
-  if (!message.to_tag.empty())
-    if (const auto note = ledger_.echoes.find(echo_hash(text(message.to_tag)), now_.s, Ledger::kEchoS)) {
-      standing.in_dialogue = proven = true;
-      if ((*note & Ledger::kAnswered) != 0) grant_trust(0, false); // who talks in a call that was answered
-    }
-  if (proven) source_->set(Source::kProven);
-
-  const auto seen = ledger_.transactions.find(transaction_, now_.s, Ledger::kTransactionS);
-  const std::uint8_t note = seen.value_or(0);
-  const unsigned repeats = note & Ledger::kRepeats;
-  standing.retransmission = seen && repeats < kMostRepeats;
-  ledger_.transactions.put(transaction_, now_.s,
-                           static_cast<std::uint8_t>((note & (0xff ^ Ledger::kRepeats)) |
-                                                     (credentialed ? Ledger::kCredentialed : 0) |
-                                                     (seen ? std::min(repeats + 1, kMostRepeats) : 0)));
-  if (credentialed && !seen) {
-    Source::count(source_->credentialed);
-    source_->clear_user(user_);
+  const bool answers_challenge =
+      digest.response.present() && !digest.nonce.empty() && echoed(text(digest.nonce)).has_value();
+  std::optional<std::uint8_t> tag;
+  if (!message.to_tag.empty()) tag = echoed(text(message.to_tag));
+  proven_ = answers_challenge || tag;
+  if (proven_) source_->set(Source::kProven);
+  standing.in_dialogue = tag && (*tag & Ledger::kDialogue) != 0 && message.method != sip::Method::Register;
+  if (tag && (*tag & Ledger::kAnswered) != 0) { // who talks in a call that was answered: once for each
+    ledger_.echoes.put(echo_hash(text(message.to_tag)), now_.s, Ledger::kDialogue | Ledger::kCredited);
+    grant_trust(0, false);
   }
-  const bool known = ledger_.known_users.find(user_, minute(), rules_.remember_s / 60).has_value();
-  if (!credentialed && !seen && !known && source_->level() == 0 && !standing.in_dialogue) source_->try_user(user_);
-  standing.known_user = message.method == sip::Method::Register && known;
+  const auto before = ledger_.transactions.find(transaction_, now_.s, Ledger::kTransactionS);
+  standing.retransmission =
+      answers_challenge ? is_repeated_guess(transaction_, before, text(digest.response)) : is_repeated(transaction_, before);
+  if (standing.retransmission || standing.in_dialogue) return standing;
+  if (message.method == sip::Method::Register) standing.weight = weigh(transaction_, user_, answers_challenge);
+  if (answers_challenge)
+    note_handshake(user_);
+  else if (!before && level() == 0 && !is_known(user_))
+    source_->try_user(user_);
   return standing;
+}
+
+// The same datagram again? So often is each sent at most.
+bool Judging::is_repeated(std::uint64_t hash, std::optional<std::uint8_t> before) noexcept {
+  const unsigned repeats = before.value_or(0) & Ledger::kCount;
+  const unsigned more = before ? std::min(repeats + 1, kMostRepeats) : 0;
+  ledger_.transactions.put(hash, now_.s,
+                           static_cast<std::uint8_t>((before.value_or(0) & (0xff ^ Ledger::kCount)) | more));
+  return before && repeats < kMostRepeats;
+}
+
+// The same with credentials. A guesser may try one password after another in what he calls one transaction: each is a
+// try, and waits for an answer of its own.
+bool Judging::is_repeated_guess(std::uint64_t hash, std::optional<std::uint8_t> before,
+                                std::string_view response) noexcept {
+  const std::uint64_t guess = ledger_.hash(response, hash);
+  const auto same = ledger_.transactions.find(guess, now_.s, Ledger::kTransactionS);
+  if (is_repeated(guess, same)) return true;
+  const unsigned waiting = before && (*before & Ledger::kCredentialed) != 0 ? *before & Ledger::kCount : 0;
+  const unsigned more = same ? waiting : std::min<unsigned>(waiting + 1, Ledger::kCount);
+  ledger_.transactions.put(hash, now_.s, static_cast<std::uint8_t>(Ledger::kCredentialed | more));
+  return false;
+}
+
+// An office has as many users as phones, and all of them register at once after an outage: of each user the first
+// REGISTER in a while weighs an eighth, and the one that goes on from there nothing.
+unsigned Judging::weigh(std::uint64_t transaction, std::uint64_t user, bool answers_challenge) noexcept {
+  const std::uint64_t opening = ledger_.hash({}, user ^ case_.place.key), answer = ~opening;
+  const std::uint64_t mine = answers_challenge ? answer : opening;
+  const auto lately = [&](std::uint64_t hash) {
+    return ledger_.transactions.find(hash, now_.s, Ledger::kTransactionS).has_value();
+  };
+  if (lately(mine)) return Meter::kWhole;
+  ledger_.transactions.put(mine, now_.s, 0);
+  const auto note = ledger_.transactions.find(transaction, now_.s, Ledger::kTransactionS).value_or(0);
+  ledger_.transactions.put(transaction, now_.s, note | Ledger::kLight);
+  return answers_challenge && lately(opening) ? 0 : Meter::kExempt;
+}
+
+// A challenge was answered: this user is no longer merely tried.
+void Judging::note_handshake(std::uint64_t user) noexcept {
+  Source* const subject = level() > 0 ? endpoint_ : source_;
+  if (subject == nullptr) return;
+  subject->clear_user(user);
+  Source::count_down(subject->unanswered);
+  note_plausible();
 }
 
 // An answer to a request of our server, by the branch that it made; the rest is a flood like any other.
@@ -237,14 +294,13 @@ Verdict Judging::judge_response(const sip::Message& message) noexcept {
   const auto asked = ledger_.echoes.find(echo_hash(text(message.via_branch)), now_.s, Ledger::kEchoS);
   if (asked) {
     source_->set(Source::kProven);
+    proven_ = true;
     const bool success = message.status >= 200 && message.status < 300;
     if (success && (message.cseq_method == sip::Method::Register || message.cseq_method == sip::Method::Invite))
       grant_trust(0, false); // our own server registers there, or calls
-    return {conforms_exempt() ? Why::Response : Why::Excess};
+    return exempt(Why::Response);
   }
-  if (rules_.rate(Class::Request).action == Action::Off) return {Why::Response};
-  const Meter& meter = rules_.meter(Class::Request, source_->level());
-  return {source_->meter(Class::Request, meter, now_) ? Why::Response : Why::Excess};
+  return exempt(Why::Response, Meter::kWhole);
 }
 
 // A port scanner asks "is it open?" with empty datagrams, each from a port of its own, before it says a word of SIP. A
@@ -258,16 +314,19 @@ bool Judging::is_probe() noexcept {
   return before && *before != low_octet;
 }
 
-Verdict Judging::judge_malformed(const sip::Message& message) noexcept {
-  const RatePolicy& policy = rules_.rate(Class::Malformed);
+// A broken message hides neither scanner nor flood. But a phone behind a router that mangles is a customer: who sends a
+// REGISTER that can be read is never blocked for it.
+Verdict Judging::judge_malformed(const sip::Message& message, Class c, bool over) noexcept {
+  const bool readable = message.method == sip::Method::Register && message.from_user.present();
+  const auto tempered = [&](Action action) { return readable && action == Action::Block ? Action::Limit : action; };
+  if (over) return exceed(c, tempered(rules_.rate(c).action));
   if (source_ == nullptr) return {Why::Malformed};
   if (message.malformation == sip::Malformation::Empty && rules_.scanner.action != Action::Off && is_probe())
     return convict(Why::Scanner, rules_.scanner.action, &kEmptyProbes);
+  const RatePolicy& policy = rules_.rate(Class::Malformed);
   if (policy.action == Action::Off) return {Why::Malformed};
-  if (source_->meter(Class::Malformed, rules_.meter(Class::Malformed, source_->level()), now_)) return {Why::Malformed};
-  // A phone behind a router that mangles is a customer: who sends a REGISTER that can be read is never blocked for it.
-  const bool readable = message.method == sip::Method::Register && message.from_user.present();
-  return convict(Why::MalformedFlood, readable && policy.action == Action::Block ? Action::Limit : policy.action);
+  if (source_->meter(Class::Malformed, rules_.meter(Class::Malformed, level()), now_)) return {Why::Malformed};
+  return convict(Why::MalformedFlood, tempered(policy.action));
 }
 
 } // namespace sipward::policy

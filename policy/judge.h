@@ -41,6 +41,7 @@ enum class Why : std::uint8_t {
   Unmetered,         // as clean, but the source table had no line for its sender
   Excess,            // of what is exempt from the rates while plausible (keepalives, responses ...): over its ceiling
   NeverBlocked,      // would have been convicted, but its sender is never blocked
+  Suspended,         // would have been convicted, but our own server is not well
   Blocked,           // its sender stands in the kernel's set
   BlockedEndpoint,   // its sender's address and port do
   BlockedPrefix,     // its sender's prefix does

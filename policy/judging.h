@@ -2,6 +2,8 @@
 // Private to this layer.
 #pragma once
 
+#include <optional>
+
 #include "policy/judge.h"
 #include "sip/first_look.h"
 #include "sip/parser.h"
@@ -26,36 +28,47 @@ private:
   // What is known of a request beside its own octets.
   struct Standing {
     bool retransmission = false;
-    bool in_dialogue = false; // its To-tag is ours
-    bool known_user = false;
-    bool exempt() const noexcept { return retransmission || in_dialogue || known_user; }
+    bool in_dialogue = false;        // its To-tag is one of ours
+    unsigned weight = Meter::kWhole; // in its class
+    bool exempt() const noexcept { return retransmission || in_dialogue; }
   };
 
   Verdict judge_request(const sip::Message& message, sip::Method method, bool over) noexcept;
   Verdict judge_response(const sip::Message& message) noexcept;
-  Verdict judge_malformed(const sip::Message& message) noexcept;
+  Verdict judge_malformed(const sip::Message& message, Class c, bool over) noexcept;
   bool is_probe() noexcept;
   void fetch_memories(const sip::Message& message) noexcept;
   Standing standing_of(const sip::Message& message) noexcept;
-  bool conforms_exempt() noexcept;
+  bool is_repeated(std::uint64_t hash, std::optional<std::uint8_t> before) noexcept;
+  bool is_repeated_guess(std::uint64_t hash, std::optional<std::uint8_t> before, std::string_view response) noexcept;
+  unsigned weigh(std::uint64_t transaction, std::uint64_t user, bool answers_challenge) noexcept;
+  void note_handshake(std::uint64_t user) noexcept;
+  Verdict exempt(Why why, unsigned weight = Meter::kExempt) noexcept;
+  bool conforms_at_known_port(Class c) noexcept;
+  void give_back(Class c, unsigned weight) noexcept;
 
   void observe_request(const sip::Message& message) noexcept;
   void note_echoes(const sip::Message& message) noexcept;
+  Verdict weigh_answer(const sip::Message& message, std::uint8_t& transaction) noexcept;
+  void note_pulse(unsigned status) noexcept;
   Verdict success(const sip::Message& message, std::uint8_t& transaction) noexcept;
-  Verdict challenge(const sip::Message& message, std::uint8_t transaction) noexcept;
   Verdict failure(const sip::Message& message) noexcept;
   Verdict tried_in_vain(const sip::Message& message) noexcept;
-  bool enumerates() const noexcept;
+  Source* answerable() noexcept;
+  bool enumerates(const Source& subject) const noexcept;
   bool is_crowd(std::uint64_t user) noexcept;
-  std::uint64_t first_challenge() const noexcept; // where it stands among the echoes
-  void grant_trust(std::uint64_t user_hash, bool registered) noexcept;
-  void settle_meter(Class c, std::uint8_t& transaction) noexcept;
+  std::uint64_t plausible_hash() const noexcept;
+  void note_plausible() noexcept;
+  bool plausible_lately() const noexcept;
+  void grant_trust(std::uint64_t user, bool registered) noexcept;
+  void settle_meter(const sip::Message& message, std::uint8_t& transaction) noexcept;
 
   // A rule was broken: the verdict depends on who it was and on what the operator asked for.
   Verdict convict(Why why, Action action, const sip::Mark* mark = nullptr) noexcept;
-  Verdict exceed(Class c) noexcept; // a rate
-  bool soft_verdict(Action& action) const noexcept;
-  void fill(Why why, const sip::Mark* mark) noexcept;
+  Verdict exceed(Class c, Action action) noexcept; // a rate
+  SubjectKind who_answers(Why why, bool hard, Action& action) const noexcept;
+  void forfeit_trust(Why why) noexcept;
+  void fill(Why why, const sip::Mark* mark, SubjectKind kind) noexcept;
   Verdict notify(Notice notice, std::string_view user) noexcept;
 
   bool outbound() const noexcept { return case_.way == Way::Out; }
@@ -67,20 +80,36 @@ private:
   std::string_view text(sip::Span part) const noexcept { return part.in(payload_); }
   std::uint64_t user_hash(const sip::Message& message) const noexcept { return ledger_.hash(text(message.to_user)); }
   std::uint64_t echo_hash(std::string_view what) const noexcept { return ledger_.hash(what, case_.place.key); }
+  std::uint64_t source_hash() const noexcept { return case_.place.hash; }
+  // The note of what our server has sent to this source.
+  std::optional<std::uint8_t> echoed(std::string_view what) const noexcept {
+    return ledger_.echoes.find(echo_hash(what), now_.s, Ledger::kEchoS);
+  }
   std::uint64_t transaction_hash(const sip::Message& message, sip::Method method) const noexcept;
   SourceKey endpoint_key() const noexcept { return ledger_.endpoint_key(case_.place.key, port()); }
-  bool known_port() const noexcept; // somebody registered from there, or called
+  std::uint64_t port_hash() const noexcept { return ledger_.hash({}, endpoint_key()); }
+  bool known_port() const noexcept { // somebody registered from there, or called
+    return ledger_.known_users.find(port_hash(), minute(), Ledger::kPortMinutes).has_value();
+  }
+  bool is_known(std::uint64_t user) const noexcept {
+    return ledger_.known_users.find(user, minute(), rules_.remember_s / 60).has_value();
+  }
   std::uint32_t minute() const noexcept { return now_.s / 60; }
 
   const Rules& rules_;
   Ledger& ledger_;
   const Case& case_;
   const std::string_view payload_;
-  Source* const source_; // nullptr: the table had no line for the stranger
+  Source* const source_;       // nullptr: the table had no line for the stranger
+  Source* endpoint_ = nullptr; // of a trusted one, if there is something to say about this port
+  bool charged_ = false;       // the packet was added to its class's meter
+  bool proven_ = false;        // it shows, or answers what shows, that its sender receives our answers
   const Now& now_;
   Offence& offence_;
   std::uint64_t transaction_ = 0, user_ = 0; // of a request, from fetch_memories() on: their hashes
 };
+
+inline constexpr unsigned kMostRepeats = 11; // of one request: RFC 3261's timers E and A come to no more
 
 // The class that a method is metered in.
 constexpr Class class_of(sip::Method method) noexcept {

@@ -73,18 +73,22 @@ public:
   TrustTable trust;
   RecentSet transactions; // requests lately seen, in seconds; with the notes below
   RecentSet echoes;       // what our server sent that only its receiver can repeat: nonces, tags, branches; in seconds
-  RecentSet known_users;  // who registered with success, in minutes
+  RecentSet known_users;  // who registered with success, and from which ports; in minutes
   SourceTable targets;    // users whose password was guessed wrong, by target_key(); their `users` are the guessers
   Pulse pulse;
   static constexpr std::size_t kMaxLoads = 64;
   std::array<Load, kMaxLoads>
       loads; // by the server's place in Rules::servers, 0 if none are named; beyond: not watched
 
-  // Notes of a transaction. Settled: its final answer was seen; refunded: it was given back to the meter.
-  static constexpr std::uint8_t kCredentialed = 0x80, kSettled = 0x40, kRefunded = 0x20, kRepeats = 0x0f;
-  static constexpr std::uint8_t kAnswered = 0x80;    // of an echo: a call with success
-  static constexpr std::uint32_t kTransactionS = 32; // RFC 3261, section 17: 64 * T1
-  static constexpr std::uint32_t kEchoS = 4 * 3600;  // nonces live for minutes, calls for hours
+  // Notes of a transaction. Credentialed: for a nonce of ours. Settled: its final answer was seen. Refunded: it was
+  // given back to the meter. Light: it weighed little from the start. Count: its retransmissions, or the guesses in it
+  // that wait for their answers.
+  static constexpr std::uint8_t kCredentialed = 0x80, kSettled = 0x40, kRefunded = 0x20, kLight = 0x10, kCount = 0x0f;
+  // Notes of an echo: a tag that makes a dialogue; of a call with success; which was credited to its caller.
+  static constexpr std::uint8_t kDialogue = 0x40, kAnswered = 0x80, kCredited = 0x20;
+  static constexpr std::uint32_t kTransactionS = 32;     // RFC 3261, section 17: 64 * T1
+  static constexpr std::uint32_t kEchoS = 4 * 3600;      // nonces live for minutes, calls for hours
+  static constexpr std::uint32_t kPortMinutes = 24 * 60; // registrations are refreshed within hours
 
   // A keyed hash of a text, together with a number.
   std::uint64_t hash(std::string_view text, std::uint64_t with = 0) const noexcept {

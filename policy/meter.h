@@ -49,6 +49,12 @@ public:
   constexpr Outcome add(Ticks tat, Ticks now) const noexcept { return add(tat, now, kWhole); }
   // Parts of a request, in eighths: what is exempt weighs one.
   static constexpr unsigned kWhole = 8, kExempt = 1;
+  // A meter for what must not crowd out the requests beside it: a quarter of the burst is kept for them.
+  constexpr Meter leaving_a_quarter() const noexcept {
+    Meter less = *this;
+    less.tolerance_ -= tolerance_ / 4;
+    return less;
+  }
   // The same for `weight` eighths of a request.
   constexpr Outcome add(Ticks tat, Ticks now, unsigned weight) const noexcept {
     const auto debt = static_cast<std::int32_t>(tat - now);

@@ -67,12 +67,14 @@ public:
 private:
   static constexpr std::size_t kWays = 8;
   static constexpr unsigned kNoteBits = 8, kTagShift = 28;
-  static constexpr std::uint32_t kWhenMask = 0xf'ffff, kNever = kWhenMask + 1;
+  static constexpr std::uint32_t kWhenMask = 0xf'ffff, kNever = kWhenMask + 1, kAhead = 4;
   static std::size_t places_for(std::uint32_t entries) noexcept {
     return std::bit_ceil(std::size_t{entries < kWays ? std::uint32_t{kWays} : entries});
   }
+  // Another worker's clock may be a moment ahead: what it has just put is not old.
   static std::uint32_t age(std::uint64_t place, std::uint32_t when) noexcept {
-    return (when - static_cast<std::uint32_t>(place >> kNoteBits)) & kWhenMask;
+    const std::uint32_t age = (when - static_cast<std::uint32_t>(place >> kNoteBits)) & kWhenMask;
+    return age > kWhenMask - kAhead ? 0 : age;
   }
   Atomic<std::uint64_t>* bucket_of(std::uint64_t hash) const noexcept { return &places_[(hash & mask_) * kWays]; }
 

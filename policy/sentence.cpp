@@ -11,7 +11,8 @@ Reason reason_of(Why why) noexcept {
   case Why::RegisterFlood: return Reason::RegisterFlood;
   case Why::InviteFlood: return Reason::InviteFlood;
   case Why::OptionsFlood: return Reason::OptionsFlood;
-  case Why::RequestFlood: return Reason::RequestFlood;
+  case Why::RequestFlood:
+  case Why::Excess: return Reason::RequestFlood;
   case Why::MalformedFlood: return Reason::Malformed;
   case Why::Enumeration: return Reason::Enumeration;
   case Why::AuthFailure: return Reason::AuthFailure;
@@ -26,74 +27,89 @@ Class class_of(Why why) noexcept {
     if (kFloods[c] == why) return static_cast<Class>(c);
   return Class::Request;
 }
-bool is_flood(Why why) noexcept { return why >= Why::RegisterFlood && why <= Why::MalformedFlood; }
+bool is_flood(Why why) noexcept {
+  return (why >= Why::RegisterFlood && why <= Why::MalformedFlood) || why == Why::Excess;
+}
+
+constexpr std::uint32_t kFewUsers = 3; // a source with fewer is one customer, not a building full of them
 
 } // namespace
 
-Verdict Judging::exceed(Class c) noexcept {
+Verdict Judging::exceed(Class c, Action action) noexcept {
   source_->set(Source::kFlooding);
-  return convict(kFloods[static_cast<std::size_t>(c)], rules_.rate(c).action);
+  return convict(kFloods[static_cast<std::size_t>(c)], action);
 }
 
-// All but hard marks may be suspended. False: it is not judged at all.
-bool Judging::soft_verdict(Action& action) const noexcept {
-  if (rules_.soft == Rules::Soft::Suspended) return false;
-  if (rules_.soft == Rules::Soft::Logged) action = Action::Log;
-  return true;
+// The host, or of one whom we trust only this port; and what may be done to them.
+SubjectKind Judging::who_answers(Why why, bool hard, Action& action) const noexcept {
+  if (!hard && rules_.soft == Rules::Soft::Logged) action = Action::Log;
+  if (action != Action::Block || level() == 0) return SubjectKind::Host;
+  // The ports that nobody is known at are anybody's; a known one within its own limit is not over. The excess goes.
+  if (is_flood(why)) {
+    action = Action::Limit;
+    return SubjectKind::Host;
+  }
+  // Whoever knows a customer's port could have him cut off by one forged datagram.
+  if (!proven_ && known_port()) action = Action::Log;
+  return SubjectKind::Endpoint;
 }
 
-bool Judging::known_port() const noexcept {
-  const Source* endpoint = ledger_.endpoints.find(endpoint_key());
-  return endpoint != nullptr && endpoint->successes.load(std::memory_order_relaxed) > 0;
+// One customer who scans, or tries one user after another, has lost our trust. A phone with an old password has not,
+// nor has a building for one of its many.
+void Judging::forfeit_trust(Why why) noexcept {
+  const Trustee* trustee = ledger_.trust.find(case_.place.key, now_.s);
+  if (!proven_ || is_flood(why) || trustee == nullptr || trustee->level() > 1 || trustee->registered() >= kFewUsers)
+    return;
+  if (why == Why::AuthFailure && endpoint_ != nullptr && endpoint_->users_tried() <= 1) return;
+  if (rules_.peers.holds(stranger())) return;
+  ledger_.trust.forget(case_.place.key);
+  source_->set_level(0);
 }
 
 Verdict Judging::convict(Why why, Action action, const sip::Mark* mark) noexcept {
-  const Verdict clean{outbound() ? Why::Answer : Why::Clean};
-  if (action == Action::Off) return clean;
-  if (rules_.never_blocked.holds(stranger())) return {outbound() ? Why::Answer : Why::NeverBlocked};
+  const auto otherwise = [&](Why inbound) { return Verdict{outbound() ? Why::Answer : inbound}; };
+  if (action == Action::Off) return otherwise(Why::Clean);
+  if (rules_.never_blocked.holds(stranger())) return otherwise(Why::NeverBlocked);
   const bool hard = mark != nullptr && mark->weight == sip::Weight::Hard;
-  if (!hard && !soft_verdict(action)) return clean;
+  if (!hard && rules_.soft == Rules::Soft::Suspended) return otherwise(Why::Suspended);
 
-  SubjectKind kind = SubjectKind::Host;
-  if (action == Action::Block && level() > 0) {
-    // A flood from ports that nobody is known at, or what a known one sends beyond all measure: the excess goes. Any
-    // other offence is the port's.
-    if (is_flood(why) || (known_port() && !source_->has(Source::kProven)))
-      action = hard ? Action::Log : Action::Limit;
-    else
-      kind = SubjectKind::Endpoint;
+  const SubjectKind kind = who_answers(why, hard, action);
+  Verdict verdict = otherwise(why);
+  const bool limited = source_ != nullptr && source_->has(Source::kLimited);
+  // Inline the very packet goes; but of what is logged or limited only what is above the limit, once that stands.
+  if (!outbound())
+    verdict.drop = action == Action::Block   ? rules_.drop_convicting
+                   : action == Action::Limit ? rules_.drop_convicting || limited
+                                             : hard && level() > 0 && rules_.drop_convicting;
+  Source* reporter = source_;
+  if (kind == SubjectKind::Endpoint && source_ != nullptr) {
+    if (endpoint_ == nullptr) endpoint_ = ledger_.endpoints.find_or_insert(endpoint_key(), now_);
+    if (endpoint_ != nullptr) reporter = endpoint_;
+    source_->set(Source::kWatched);
   }
-  Verdict verdict{.why = outbound() ? Why::Answer : why};
-  if (!outbound() && action != Action::Log)
-    verdict.drop =
-        rules_.drop_convicting || (action == Action::Limit && source_ != nullptr && source_->has(Source::kLimited));
-  if (!outbound() && hard && level() > 0) verdict.drop = rules_.drop_convicting; // whoever sent it, not this packet
-  if (source_ == nullptr || source_->claim_report(now_)) {
-    fill(why, mark);
-    offence_.action = action;
-    offence_.kind = kind;
-    if (action == Action::Limit) {
-      const Rate& rate =
-          rules_.rate(is_flood(why) && why != Why::MalformedFlood ? class_of(why) : Class::Request).limit;
-      const std::uint32_t factor = kTrustFactors[level()];
-      offence_.limit = {rate.per_second * factor, rate.burst * factor};
-    }
-    if (source_ != nullptr && action == Action::Limit) source_->set(Source::kLimited);
-    if (source_ != nullptr && kind == SubjectKind::Endpoint) source_->set(Source::kWatched);
-    verdict.offence = true;
-  }
+  if (reporter != nullptr && !reporter->claim_report(now_)) return verdict;
+  fill(why, mark, kind);
+  offence_.action = action;
+  if (action == Action::Limit && source_ != nullptr) source_->set(Source::kLimited);
+  if (kind == SubjectKind::Endpoint && action == Action::Block) forfeit_trust(why);
+  verdict.offence = true;
   return verdict;
 }
 
 // Writes down who did what, for the control thread. Once a second and source at most: it reads the message anew.
-void Judging::fill(Why why, const sip::Mark* mark) noexcept {
+void Judging::fill(Why why, const sip::Mark* mark, SubjectKind kind) noexcept {
   const sip::Message message = sip::parse(payload_);
+  const Source* const subject = kind == SubjectKind::Endpoint ? endpoint_ : source_;
   offence_ = {};
   offence_.source = stranger();
   offence_.source_port = port();
+  offence_.kind = kind;
   offence_.reason = reason_of(why);
-  offence_.packets_before = source_ != nullptr ? source_->packets.load(std::memory_order_relaxed) : 1;
   offence_.at = now_.time;
+  const Class c = why == Why::MalformedFlood ? Class::Request : class_of(why); // malformed ones have no other rate
+  const Rate& rate = rules_.rate(c).limit;
+  const std::uint32_t factor = kTrustFactors[level()];
+  offence_.limit = {rate.per_second * factor, rate.burst * factor};
   auto& evidence = offence_.evidence;
   if (mark != nullptr) evidence.mark = Excerpt(mark->name);
   if (outbound()) {
@@ -103,17 +119,19 @@ void Judging::fill(Why why, const sip::Mark* mark) noexcept {
     evidence.method = Excerpt(text(message.method_token));
     if (message.kind == sip::Kind::Request && source_ != nullptr) source_->try_user(user_hash(message));
   }
-  if (is_flood(why)) evidence.limit_per_s = rules_.rate(class_of(why)).limit.per_second * kTrustFactors[level()];
+  if (is_flood(why)) evidence.limit_per_s = rules_.rate(class_of(why)).limit.per_second * factor;
+  offence_.packets_before = subject != nullptr ? subject->packets.load(std::memory_order_relaxed) : 1;
   if (source_ == nullptr) return;
-  offence_.proven = source_->has(Source::kProven);
+  offence_.proven = level() > 0 ? proven_ : source_->has(Source::kProven);
   evidence.rate_per_s = source_->rate_per_s(now_);
-  evidence.users = source_->users_tried();
-  evidence.failures = source_->failures.load(std::memory_order_relaxed);
   evidence.successes = source_->successes.load(std::memory_order_relaxed);
   evidence.soft_marks = source_->soft();
   evidence.trusted = level() > 0;
-  offence_.one_user = why == Why::AuthFailure && evidence.users <= 1;
   if (const Trustee* trustee = ledger_.trust.find(case_.place.key, now_.s)) evidence.registered = trustee->registered();
+  if (subject == nullptr) return;
+  evidence.users = subject->users_tried();
+  evidence.failures = subject->failures.load(std::memory_order_relaxed);
+  offence_.one_user = why == Why::AuthFailure && evidence.users <= 1;
 }
 
 Verdict Judging::notify(Notice notice, std::string_view user) noexcept {

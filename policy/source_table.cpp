@@ -39,6 +39,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 constexpr auto kSequential = std::memory_order_seq_cst;
 constexpr std::uint32_t kHorizonS = 3600;
+constexpr std::uint32_t kAcquaintEvery = 64; // packets
 constexpr auto kHorizonTicks = static_cast<std::int32_t>(kHorizonS * kTicksPerSecond);
 constexpr std::int32_t kHorizonMs = kHorizonS * 1000;
 static_assert(kHorizon == std::chrono::seconds(kHorizonS));
@@ -59,7 +60,7 @@ void begin(Source& line, const Now& now) noexcept {
   line.users.store(0, kRelaxed);
   line.blocked_until_s.store(0, kRelaxed);
   line.flags.store(0, kRelaxed);
-  for (auto* count : {&line.failures, &line.successes, &line.challenged, &line.credentialed}) count->store(0, kRelaxed);
+  for (auto* count : {&line.failures, &line.successes, &line.unanswered}) count->store(0, kRelaxed);
 }
 
 // How much is lost with a line: nothing with a vacant one; of the forgettable ones the longest idle is worth least (one
@@ -159,7 +160,7 @@ bool Source::touch(const Now& now, std::uint32_t users_s) noexcept {
   }
   if (idle_s > 0) seen_s.store(now.s, kRelaxed);
   // Plain increments, not atomic additions: two workers may lose a packet of the count, none of the meter.
-  return saturating_add(packets) == 0;
+  return saturating_add(packets) % kAcquaintEvery == 0;
 }
 
 bool Source::count_packet() noexcept { return saturating_add(packets) == 0; }

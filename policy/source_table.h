@@ -79,8 +79,8 @@ struct alignas(64) Source {
   Atomic<std::uint32_t> busy_since_ms;    // when the meters last left empty, or later: see touch()
   Atomic<std::uint16_t> busy_packets;     // packets since then
   Atomic<std::uint16_t> flags;            // below
-  // Of its tries, saturating: rejected, answered with success, challenged, and sent with credentials.
-  Atomic<std::uint8_t> failures, successes, challenged, credentialed;
+  // Of its tries, saturating: rejected, answered with success, and challenged without showing credentials as yet.
+  Atomic<std::uint8_t> failures, successes, unanswered;
 
   static constexpr std::uint16_t kReported = 0x003f; // the second of the last report, modulo 63, and 1; 0: none yet
   static constexpr std::uint16_t kProven = 0x0040;   // has echoed what only a receiver of our answers can know
@@ -92,7 +92,8 @@ struct alignas(64) Source {
   static constexpr unsigned kSoftShift = 10, kLevelShift = 12;
 
   // Worker thread. Notes one more packet, forgets meters that lie further back than their clock reaches, and of the
-  // users tried an eighth for every `users_s` seconds gone by. True: it is the first packet of this line.
+  // users tried an eighth for every `users_s` seconds gone by. True for the first packet of this line, and for every
+  // 64th after it: time to look again at whom we trust.
   bool touch(const Now& now, std::uint32_t users_s = 0) noexcept; // 0: none
   // Worker thread. Notes one more packet, and no more: its sender is blocked. True: as above.
   bool count_packet() noexcept;
@@ -118,6 +119,10 @@ struct alignas(64) Source {
   static void count(Atomic<std::uint8_t>& counter) noexcept { // two workers may lose one
     const auto value = counter.load(std::memory_order_relaxed);
     if (value != 255) counter.store(static_cast<std::uint8_t>(value + 1), std::memory_order_relaxed);
+  }
+  static void count_down(Atomic<std::uint8_t>& counter, unsigned by = 1) noexcept {
+    const auto value = counter.load(std::memory_order_relaxed);
+    if (value != 0) counter.store(static_cast<std::uint8_t>(value > by ? value - by : 0), std::memory_order_relaxed);
   }
 
   bool has(std::uint16_t flag) const noexcept { return (flags.load(std::memory_order_relaxed) & flag) != 0; }

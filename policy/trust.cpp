@@ -51,7 +51,7 @@ Trustee* TrustTable::find_or_insert(SourceKey key, std::uint32_t now_s) noexcept
     for (auto& word : soonest->users) word.store(0, kRelaxed);
     soonest->until_s.store(now_s + 1, kRelaxed); // until the caller says how long
     soonest->since_s.store(now_s, kRelaxed);
-    soonest->answered.store(0, kRelaxed);
+    for (auto* count : {&soonest->hour, &soonest->this_hour, &soonest->last_hour}) count->store(0, kRelaxed);
     soonest->key.store(key, std::memory_order_release);
     return soonest;
   }

@@ -23,7 +23,8 @@ struct alignas(64) Trustee {
   Atomic<SourceKey> key;                      // 0: an empty line
   std::array<Atomic<std::uint64_t>, 4> users; // linear counting of those who registered: one bit of 256 per hash
   Atomic<std::uint32_t> until_s, since_s;     // trusted until then, unless it succeeds again; and since when
-  Atomic<std::uint32_t> answered;             // successes of any kind, saturating
+  Atomic<std::uint32_t> hour;                 // the hour in which it succeeded last ...
+  Atomic<std::uint32_t> this_hour, last_hour; // ... successes of any kind in it, and in the hour before
 
   void count_user(std::uint64_t hash) noexcept {
     users[hash >> 62].fetch_or(std::uint64_t{1} << (hash >> 56 & 63), std::memory_order_relaxed);
@@ -33,14 +34,26 @@ struct alignas(64) Trustee {
     for (const auto& word : users) empty -= std::popcount(word.load(std::memory_order_relaxed));
     return static_cast<std::uint32_t>(std::lround(-256.0 * std::log((empty > 0 ? empty : 1) / 256.0)));
   }
+  // One more success. Two workers may lose one.
+  void count_answer(std::uint32_t now_s) noexcept {
+    const std::uint32_t now_hour = now_s / 3600, before = hour.load(std::memory_order_relaxed);
+    const std::uint32_t count = this_hour.load(std::memory_order_relaxed);
+    if (now_hour == before) return this_hour.store(count + 1, std::memory_order_relaxed);
+    last_hour.store(now_hour == before + 1 ? count : 0, std::memory_order_relaxed);
+    this_hour.store(1, std::memory_order_relaxed);
+    hour.store(now_hour, std::memory_order_relaxed);
+  }
+  std::uint32_t answered_per_hour() const noexcept { // of its last two hours the busier
+    return std::max(this_hour.load(std::memory_order_relaxed), last_hour.load(std::memory_order_relaxed));
+  }
   bool valid(std::uint32_t now_s) const noexcept { return until_s.load(std::memory_order_relaxed) > now_s; }
   // 1 for a home, 2 for an office, 3 for a large one, 4 beyond: users or, of a trunk that registers none, answers.
   std::uint8_t level() const noexcept {
-    const std::uint32_t size = std::max(registered(), answered.load(std::memory_order_relaxed) / kAnswersLikeAUser);
+    const std::uint32_t size = std::max(registered(), answered_per_hour() / kAnswersLikeAUser);
     return size <= 8 ? 1 : size <= 64 ? 2 : size <= 512 ? 3 : 4;
   }
 
-  static constexpr std::uint32_t kAnswersLikeAUser = 64;
+  static constexpr std::uint32_t kAnswersLikeAUser = 64; // an hour: a phone that registers anew each minute has 60
 };
 static_assert(sizeof(Trustee) == 64);
 

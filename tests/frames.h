@@ -118,31 +118,58 @@ inline Octets ethernet(std::uint16_t ethertype, const Octets& payload, std::init
 
 inline constexpr std::uint16_t kEtherIpv4 = 0x0800, kEtherIpv6 = 0x86dd;
 
-// A whole request, as a phone (or a scanner) would send it.
-inline std::string request(std::string_view method, std::string_view user_agent, std::string_view user = "100",
-                           unsigned cseq = 1) {
-  const std::string number = std::to_string(cseq);
-  std::string text;
-  for (const auto part :
-       {method, std::string_view(" sip:192.0.2.10 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.66:5060;branch=z9hG4bK"),
-        std::string_view(number), std::string_view("\r\nMax-Forwards: 70\r\nFrom: <sip:"), user,
-        std::string_view("@192.0.2.10>;tag=a1\r\nTo: <sip:"), user, std::string_view("@192.0.2.10>\r\nCall-ID: call-"),
-        std::string_view(number), std::string_view("@198.51.100.66\r\nCSeq: "), std::string_view(number),
-        std::string_view(" "), method, std::string_view("\r\nUser-Agent: "), user_agent,
-        std::string_view("\r\nContent-Length: 0\r\n\r\n")})
-    text += part;
-  return text;
+// A whole request, as a phone (or a scanner) would send it. Branch and Call-ID are its user's, its number's and its
+// credentials': whatever differs is another transaction.
+struct Request {
+  std::string_view method = "REGISTER";
+  std::string user = "100"; // To, and From unless that is another's
+  unsigned cseq = 1;
+  std::string nonce = {};    // there: it answers this challenge ...
+  std::string response = {}; // ... so
+  std::string to_tag = {};   // there: in a dialogue
+  std::string from_user = {};
+  std::string branch = {}; // there: this one
+  std::string_view user_agent = "Yealink SIP-T46U 108.86.0.20";
+
+  std::string via() const {
+    return "SIP/2.0/UDP 198.51.100.66:5060;branch=z9hG4bK" +
+           (branch.empty() ? user + "-" + std::to_string(cseq) + nonce + response : branch);
+  }
+  std::string from() const { return "<sip:" + (from_user.empty() ? user : from_user) + "@192.0.2.10>;tag=a1"; }
+  std::string to() const { return "<sip:" + user + "@192.0.2.10>"; }
+  std::string call_id() const { return "call-" + user + "-" + std::to_string(cseq) + "@198.51.100.66"; }
+  std::string number() const { return std::to_string(cseq) + " " + std::string(method); }
+};
+
+inline std::string text_of(const Request& r) {
+  std::string text = std::string(r.method) + " sip:192.0.2.10 SIP/2.0\r\nVia: " + r.via() +
+                     "\r\nMax-Forwards: 70\r\nFrom: " + r.from() + "\r\nTo: " + r.to() +
+                     (r.to_tag.empty() ? "" : ";tag=" + r.to_tag) + "\r\nCall-ID: " + r.call_id() +
+                     "\r\nCSeq: " + r.number() + "\r\nUser-Agent: " + std::string(r.user_agent);
+  if (!r.nonce.empty())
+    text += "\r\nAuthorization: Digest username=\"" + r.user + "\", realm=\"192.0.2.10\", nonce=\"" + r.nonce +
+            "\", uri=\"sip:192.0.2.10\", response=\"" + (r.response.empty() ? "0123456789abcdef" : r.response) + "\"";
+  return text + "\r\nContent-Length: 0\r\n\r\n";
 }
 
-// Our server's answer to such a request.
-inline std::string answer(unsigned status, std::string_view method, unsigned cseq = 1) {
-  const std::string number = std::to_string(cseq);
-  std::string text = "SIP/2.0 " + std::to_string(status) +
-                     " Answer\r\nVia: SIP/2.0/UDP 198.51.100.66:5060;branch=z9hG4bK" + number +
-                     "\r\nFrom: <sip:100@192.0.2.10>;tag=a1\r\nTo: <sip:100@192.0.2.10>;tag=b2\r\nCall-ID: call-" +
-                     number + "@198.51.100.66\r\nCSeq: " + number + " ";
-  text += method;
+// Our server's answer to it. `nonce`: a challenge.
+inline std::string answer_to(const Request& r, unsigned status, const std::string& nonce = {},
+                             const std::string& to_tag = "b2", bool stale = false) {
+  std::string text = "SIP/2.0 " + std::to_string(status) + " Answer\r\nVia: " + r.via() + "\r\nFrom: " + r.from() +
+                     "\r\nTo: " + r.to() + ";tag=" + (r.to_tag.empty() ? to_tag : r.to_tag) +
+                     "\r\nCall-ID: " + r.call_id() + "\r\nCSeq: " + r.number();
+  if (!nonce.empty())
+    text +=
+        "\r\nWWW-Authenticate: Digest realm=\"192.0.2.10\", nonce=\"" + nonce + "\"" + (stale ? ", stale=TRUE" : "");
   return text + "\r\nContent-Length: 0\r\n\r\n";
+}
+
+inline std::string request(std::string_view method, std::string_view user_agent, std::string_view user = "100",
+                           unsigned cseq = 1) {
+  return text_of({.method = method, .user = std::string(user), .cseq = cseq, .user_agent = user_agent});
+}
+inline std::string answer(unsigned status, std::string_view method, std::string_view user = "100", unsigned cseq = 1) {
+  return answer_to({.method = method, .user = std::string(user), .cseq = cseq}, status);
 }
 
 } // namespace sipward::test

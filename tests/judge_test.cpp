@@ -2,82 +2,18 @@
 #include "policy/judge.h"
 
 #include <catch2/catch.hpp>
-#include <cstdlib>
-#include <map>
-#include <memory>
 #include <set>
 
 #include "sip/parser.h"
-#include "tests/frames.h"
+#include "tests/story.h"
 
 namespace sipward::policy {
 namespace {
 
-using namespace std::chrono_literals;
+using namespace test;
 
-Address address(std::string_view text) { return Address::parse(text).value(); }
-std::vector<Prefix> prefixes(std::initializer_list<const char*> texts) {
-  std::vector<Prefix> all;
-  for (const auto* text : texts) all.push_back(Prefix::parse(text).value());
-  return all;
-}
-
-constexpr std::string_view kServer = "192.0.2.10";
-constexpr std::string_view kServer6 = "2001:db8:10::5";
-constexpr std::string_view kPhone = "Yealink SIP-T46U 108.86.0.20";
 constexpr std::string_view kScanner = "friendly-scanner";
 const std::string kRegister = test::request("REGISTER", kPhone);
-
-// A server with its guard, a clock that only the story moves, and what happened so far.
-struct Story {
-  explicit Story(std::uint32_t capacity = 1024)
-      : memory(static_cast<std::byte*>(std::aligned_alloc(64, Ledger::octets(capacity)))),
-        ledger({memory.get(), Ledger::octets(capacity)}, capacity, {1234567, 7654321, 2345671, 6543217}) {
-    rules.ports = {5060, 5080};
-    rules.servers = {address(kServer), address(kServer6)};
-    limit(10, 75);
-    rules.marks = std::make_shared<const sip::Marks>();
-  }
-  void limit(double per_second, std::uint32_t burst, Action action = Action::Block) {
-    rules.set(Class::Register, {{per_second, burst}, action});
-  }
-
-  // One datagram from a stranger to the server.
-  Verdict hears(std::string_view from, std::string_view payload, bool truncated = false) {
-    const auto to = address(from).family == Family::V4 ? kServer : kServer6;
-    return judge({address(from), address(to), 5062, 5060, payload, truncated});
-  }
-  // One datagram from the server.
-  Verdict answers(std::string_view to, std::string_view payload) {
-    return judge({address(kServer), address(to), 5060, 5062, payload, false});
-  }
-  Verdict judge(const Datagram& datagram) {
-    const Case c = open(rules, ledger, datagram);
-    REQUIRE(c.way != Way::Aside);
-    const auto verdict = decide(rules, ledger, names, c, Now(Time(clock)), offence);
-    ++verdicts[verdict.why];
-    offences += verdict.offence;
-    dropped += verdict.drop;
-    return verdict;
-  }
-  Source& source(std::string_view text) {
-    Source* found = ledger.sources.find(source_key(address(text), rules.ipv6_prefix));
-    REQUIRE(found != nullptr);
-    return *found;
-  }
-
-  struct Free {
-    void operator()(std::byte* octets) const { std::free(octets); }
-  };
-  std::unique_ptr<std::byte, Free> memory;
-  Ledger ledger;
-  sip::AgentCache names;
-  Rules rules;
-  Duration clock = 1000s;
-  Offence offence;
-  std::map<Why, int> verdicts;
-  int offences = 0, dropped = 0;
-};
 
 TEST_CASE_METHOD(Story, "a scanner is convicted by his first packet, and the evidence says by what") {
   const auto verdict = hears("198.51.100.66", test::request("OPTIONS", kScanner, "100"));
@@ -107,45 +43,43 @@ TEST_CASE_METHOD(Story, "the operator's own pattern convicts as a shipped one do
 TEST_CASE_METHOD(Story, "a REGISTER flood is convicted by the first request over its burst") {
   int convicted_by = 0;
   for (int i = 1; convicted_by == 0 && i < 1000; ++i, clock += 5ms) // 200 a second
-    if (hears("198.51.100.66", test::request("REGISTER", kPhone, "user" + std::to_string(i), static_cast<unsigned>(i)))
+    if (hears("198.51.100.66", Request{.user = "user" + std::to_string(i % 2), .cseq = static_cast<unsigned>(i)})
             .offence)
       convicted_by = i;
-  CHECK(convicted_by == 79); // 75 at once, and 10 a second in the 0.39 s that passed
+  CHECK(convicted_by == 81); // 75 at once, 10 a second in the 0.4 s that passed, and the first two weigh little
   CHECK(offence.reason == Reason::RegisterFlood);
-  CHECK(offence.packets_before == 79);
+  CHECK(offence.packets_before == 81);
   CHECK(offence.evidence.rate_per_s == Approx(200));
   CHECK(offence.evidence.limit_per_s == 10);
-  CHECK(offence.evidence.users > 50);
+  CHECK(offence.evidence.users == 2);
   CHECK(offence.evidence.method.view() == "REGISTER");
   CHECK(offence.evidence.mark.view().empty());
 }
 
 TEST_CASE_METHOD(Story, "an honest phone is clean for days") {
   for (int i = 0; i < 5000; ++i, clock += 50s) {
-    hears("198.51.100.20", test::request("REGISTER", kPhone, "ann", static_cast<unsigned>(i)));
-    answers("198.51.100.20", test::answer(401, "REGISTER", static_cast<unsigned>(i)));
-    hears("198.51.100.20", test::request("REGISTER", kPhone, "ann", static_cast<unsigned>(i + 1)));
-    answers("198.51.100.20", test::answer(200, "REGISTER", static_cast<unsigned>(i + 1)));
+    registers("198.51.100.20", "ann");
   }
   CHECK(verdicts == std::map<Why, int>{{Why::Clean, 10000}, {Why::Answer, 10000}});
   CHECK(offences == 0);
   CHECK(dropped == 0);
-  CHECK(source("198.51.100.20").users_tried() == 1);
+  CHECK(source("198.51.100.20").users_tried() == 0);
 }
 
 TEST_CASE_METHOD(Story, "a phone whose keepalives go on for hours may register after all") {
   for (int i = 0; i < 1200; ++i, clock += 30s) { // 10 h
-    CHECK(hears("198.51.100.20", test::request("OPTIONS", kPhone)).why == Why::Clean);
-    if (i % 270 == 0) CHECK(hears("198.51.100.20", test::request("REGISTER", kPhone)).why == Why::Clean);
+    CHECK(hears("198.51.100.20", Request{.method = "OPTIONS", .cseq = ++number}).why == Why::Clean);
+    if (i % 270 == 0) CHECK(hears("198.51.100.20", Request{.cseq = ++number}).why == Why::Clean);
   }
   CHECK(offences == 0);
 }
 
 TEST_CASE_METHOD(Story, "a burst of phones behind one address is as good as its size allows") {
-  for (unsigned i = 0; i < 75; ++i)
-    CHECK(hears("198.51.100.20", test::request("REGISTER", kPhone, std::to_string(i))).why == Why::Clean);
-  CHECK(hears("198.51.100.20", test::request("INVITE", kPhone)).why == Why::Clean); // another class has its own meter
-  CHECK(hears("198.51.100.20", test::request("REGISTER", kPhone)).why == Why::RegisterFlood);
+  // Of each user the first REGISTER weighs an eighth.
+  for (unsigned i = 0; i < 74 * 8; ++i)
+    CHECK(hears("198.51.100.20", Request{.user = std::to_string(i)}).why == Why::Clean);
+  CHECK(hears("198.51.100.20", Request{.method = "INVITE"}).why == Why::Clean); // another class has its own meter
+  CHECK(hears("198.51.100.20", Request{.user = "one more", .cseq = 2}).why == Why::RegisterFlood);
 }
 
 TEST_CASE_METHOD(Story, "each datagram that is no request has its own verdict") {
@@ -191,7 +125,7 @@ TEST_CASE_METHOD(Story, "what is left of a cut datagram is judged by its parts, 
   REQUIRE(sip::parse(text).kind == sip::Kind::Malformed);
   CHECK(hears("198.51.100.20", text, true).why == Why::Clean);
   CHECK(hears("198.51.100.20", text, false).why == Why::Malformed);
-  for (int i = 0; i < 74; ++i) hears("198.51.100.20", text, true); // the mangled one above was the second of 75
+  for (int i = 0; i < 74 + 11; ++i) hears("198.51.100.20", text, true); // eleven may be retransmissions
   CHECK(verdicts[Why::RegisterFlood] == 1);
   auto answered = test::answer(200, "OPTIONS");
   answered.replace(answered.find("Content-Length: 0"), 17, "Content-Length: 9000");
@@ -203,10 +137,12 @@ TEST_CASE_METHOD(Story, "a flood of mangled REGISTERs is a flood") {
   auto text = test::request("REGISTER", kPhone);
   text.erase(text.find("Via:"), text.find("\r\n", text.find("Via:")) + 2 - text.find("Via:"));
   REQUIRE(sip::parse(text).kind == sip::Kind::Malformed);
+  rules.set(Class::Malformed, {{1, 1}, Action::Off});
   for (int i = 0; i < 75; ++i) CHECK(hears("198.51.100.66", text).why == Why::Malformed);
   CHECK(offences == 0);
   CHECK(hears("198.51.100.66", text).why == Why::RegisterFlood);
   CHECK(offences == 1);
+  CHECK(offence.action == Action::Limit); // it may be a router's doing
 }
 
 TEST_CASE_METHOD(Story, "answers from outside try no users of ours") {
@@ -249,33 +185,44 @@ TEST_CASE_METHOD(Story, "who is never blocked is never an offender, whatever he 
   const auto allowed = prefixes({"203.0.113.0/24"});
   rules.never_blocked = PrefixSet(allowed);
   CHECK(hears("203.0.113.10", test::request("OPTIONS", kScanner)).why == Why::NeverBlocked);
-  for (int i = 0; i < 200; ++i) hears("203.0.113.10", test::request("REGISTER", kPhone));
+  for (int i = 0; i < 200; ++i) hears("203.0.113.10", Request{.cseq = ++number});
   CHECK(verdicts[Why::NeverBlocked] == 1 + 125);
   CHECK(offences == 0);
   CHECK(dropped == 0);
 }
 
 TEST_CASE_METHOD(Story, "our server's answers are counted to whom they go, and nothing else is") {
-  hears("198.51.100.66", test::request("REGISTER", kPhone));
-  for (const unsigned status : {100u, 401u, 407u, 403u, 404u, 404u, 200u, 500u, 503u, 302u, 486u})
-    CHECK(answers("198.51.100.66", test::answer(status, "REGISTER")).why == Why::Answer);
-  CHECK(source("198.51.100.66").failures == 2);          // 403, 404, 404, less one: a challenge is none, nor a 5xx
-  CHECK(source("198.51.100.66").successes == 1);         // 200
-  answers("198.51.100.66", test::answer(404, "INVITE")); // a number that does not exist
+  const auto answered = [&](unsigned status, std::string_view method = "REGISTER") {
+    const Request request{.method = method, .cseq = ++number};
+    hears("198.51.100.66", request);
+    CHECK(answers("198.51.100.66", answer_to(request, status)).why == Why::Answer);
+  };
+  for (const unsigned status : {100u, 401u, 407u, 403u, 404u, 404u, 200u, 500u, 503u, 302u, 486u}) answered(status);
+  CHECK(source("198.51.100.66").failures == 2); // 403, 404, 404, less one: a challenge is none, nor a 5xx
+  CHECK(source("198.51.100.66").successes == 1);
+  answered(404, "INVITE"); // a number that does not exist
   answers("198.51.100.66", test::request("OPTIONS", "our server"));
   CHECK(source("198.51.100.66").failures == 2);
-  CHECK(source("198.51.100.66").packets == 1);             // packets from it, not to it
+  CHECK(source("198.51.100.66").packets == 12);            // packets from it, not to it
   answers("198.51.100.99", test::answer(404, "REGISTER")); // whom we never heard of: no line is spent on him
   CHECK(ledger.sources.find(source_key(address("198.51.100.99"), 64)) == nullptr);
 
   source("198.51.100.66").failures = 255;
-  answers("198.51.100.66", test::answer(404, "REGISTER"));
+  answered(404);
   CHECK(source("198.51.100.66").failures == 255);
 
   clock += 1s;
+  source("198.51.100.66").set_level(0);
   hears("198.51.100.66", test::request("REGISTER", kScanner));
   CHECK(offence.evidence.failures == 255);
   CHECK(offence.evidence.successes == 1);
+}
+
+TEST_CASE_METHOD(Story, "an answer that is repeated counts once") {
+  const Request request{.cseq = 1};
+  hears("198.51.100.66", request);
+  for (int i = 0; i < 5; ++i) answers("198.51.100.66", answer_to(request, 404));
+  CHECK(source("198.51.100.66").failures == 1);
 }
 
 TEST_CASE("with a full table a newcomer is judged by his packet alone") {
@@ -302,7 +249,7 @@ TEST_CASE_METHOD(Story, "a policy that is off sees nothing; one that only logs b
   rules.scanner.action = Action::Log;
   limit(10, 5, Action::Log);
   CHECK(hears("198.51.100.66", test::request("REGISTER", kScanner)).why == Why::Scanner);
-  for (int i = 0; i < 50; ++i) hears("198.51.100.67", test::request("REGISTER", kPhone));
+  for (int i = 0; i < 50; ++i) hears("198.51.100.67", Request{.cseq = ++number});
   CHECK(verdicts[Why::RegisterFlood] == 45);
   CHECK(offences == 2); // once each: the log is to say so
   CHECK(offence.action == Action::Log);
@@ -316,7 +263,7 @@ TEST_CASE_METHOD(Story, "an offender who goes on is reported once a second") {
 }
 
 TEST_CASE_METHOD(Story, "an IPv6 /64 is one source") {
-  for (int i = 0; i < 76; ++i) hears("2001:db8:66:1::" + std::to_string(i), test::request("REGISTER", kPhone));
+  for (int i = 0; i < 76; ++i) hears("2001:db8:66:1::" + std::to_string(i), Request{.cseq = ++number});
   CHECK(verdicts[Why::RegisterFlood] == 1);
   CHECK(offence.source == address("2001:db8:66:1::75"));
   CHECK(hears("2001:db8:66:2::1", test::request("REGISTER", kPhone)).why == Why::Clean);
@@ -360,7 +307,7 @@ TEST_CASE_METHOD(Story, "without named servers all inside are protected, where a
 TEST_CASE_METHOD(Story, "inline the packet that convicts is dropped itself, unless the policy only logs") {
   rules.drop_convicting = true;
   CHECK(hears("198.51.100.66", test::request("OPTIONS", kScanner)).drop);
-  for (int i = 0; i < 100; ++i) hears("198.51.100.67", kRegister);
+  for (int i = 0; i < 100; ++i) hears("198.51.100.67", Request{.cseq = ++number});
   CHECK(dropped == 1 + 25);
   rules.scanner.action = Action::Log;
   CHECK_FALSE(hears("198.51.100.68", test::request("OPTIONS", kScanner)).drop);
