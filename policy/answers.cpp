@@ -199,9 +199,13 @@ Verdict Judging::tried_in_vain(const sip::Message& message) noexcept {
 // Many users tried, and not in the way of an office whose phones all come back at once: those answer their challenges.
 bool Judging::enumerates(const Source& subject) const noexcept {
   if (rules_.enumeration.action == Action::Off) return false;
-  if (subject.users_tried() * (1u + source_->soft()) < rules_.enumeration.count) return false;
-  if (subject.failures.load(std::memory_order_relaxed) * 2 >= rules_.enumeration.count) return true;
-  return subject.unanswered.load(std::memory_order_relaxed) > kFewOpen && !plausible_lately();
+  // Users are an estimate that forgets; what was left unanswered is exact, and makes up for a quarter of them.
+  const std::uint32_t most = rules_.enumeration.count;
+  const std::uint32_t unanswered = subject.unanswered.load(std::memory_order_relaxed);
+  const std::uint32_t users = subject.users_tried() * (1u + source_->soft());
+  if (users < most && (users < most - most / 4 || unanswered < most + most / 4)) return false;
+  if (subject.failures.load(std::memory_order_relaxed) * 2u >= most) return true;
+  return unanswered > kFewOpen && !plausible_lately();
 }
 
 // When the stranger last did as the honest do: he had few challenges open, or answered one. It stands among the echoes,

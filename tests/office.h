@@ -73,7 +73,8 @@ private:
       after(phone.round_trip / 2, [=, this] {
         if (*answered) return;
         *answered = true;
-        if (nonce.empty() || !request.nonce.empty()) return void(++(status < 300 ? finished : failed));
+        if (nonce.empty() || !request.nonce.empty() || phone.response.empty())
+          return void(++(status < 300 ? finished : failed));
         Request next = request;
         next.cseq = ++number;
         next.nonce = nonce;

@@ -29,11 +29,12 @@ inline constexpr std::string_view kServer = "192.0.2.10";
 inline constexpr std::string_view kServer6 = "2001:db8:10::5";
 inline constexpr std::string_view kPhone = "Yealink SIP-T46U 108.86.0.20";
 inline constexpr std::uint16_t kPort = 5062;
+inline constexpr Secret kSecret{0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9, 0xd6e8feb86659fd93};
 
 struct Story {
   explicit Story(std::uint32_t capacity = 1024)
       : memory(static_cast<std::byte*>(std::aligned_alloc(64, Ledger::octets(capacity)))),
-        ledger({memory.get(), Ledger::octets(capacity)}, capacity, {1234567, 7654321, 2345671, 6543217}) {
+        ledger({memory.get(), Ledger::octets(capacity)}, capacity, kSecret) {
     rules.ports = {5060, 5080};
     rules.servers = {address(kServer), address(kServer6)};
     const Detect defaults;
