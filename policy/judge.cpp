@@ -7,6 +7,7 @@ namespace sipward::policy {
 namespace {
 
 constexpr std::size_t kSoftMarksTogether = 3; // in one message they are as good as a hard one
+constexpr std::uint32_t kAgainS = 10;         // a phone that failed tries again no sooner, or not often
 constexpr std::uint32_t kProbes = 4;          // the first packets of a source, in which they are looked for
 constexpr sip::Mark kEmptyProbes{"empty_probes", sip::Weight::Hard};
 constexpr std::uint8_t kPeerLevel = 3; // a carrier: as a large office
@@ -265,13 +266,11 @@ bool Judging::is_repeated_guess(std::uint64_t hash, std::optional<std::uint8_t> 
 }
 
 // An office has as many users as phones, and all of them register at once after an outage: of each user the first
-// REGISTER in a while weighs an eighth, and the one that goes on from there nothing.
+// REGISTER in some seconds weighs an eighth, and the one that goes on from there nothing.
 unsigned Judging::weigh(std::uint64_t transaction, std::uint64_t user, bool answers_challenge) noexcept {
   const std::uint64_t opening = ledger_.hash({}, user ^ case_.place.key), answer = ~opening;
   const std::uint64_t mine = answers_challenge ? answer : opening;
-  const auto lately = [&](std::uint64_t hash) {
-    return ledger_.transactions.find(hash, now_.s, Ledger::kTransactionS).has_value();
-  };
+  const auto lately = [&](std::uint64_t hash) { return ledger_.transactions.find(hash, now_.s, kAgainS).has_value(); };
   if (lately(mine)) return Meter::kWhole;
   ledger_.transactions.put(mine, now_.s, 0);
   const auto note = ledger_.transactions.find(transaction, now_.s, Ledger::kTransactionS).value_or(0);
