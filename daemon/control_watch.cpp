@@ -22,7 +22,7 @@ constexpr std::size_t kTalkersNamed = 5;
 
 std::uint64_t requests_in(const dataplane::Counters& counters) {
   std::uint64_t sum = 0;
-  for (const Why why : {Why::Clean, Why::Unmetered, Why::NeverBlocked, Why::Scanner, Why::RegisterFlood,
+  for (const Why why : {Why::Clean, Why::Unmetered, Why::NeverBlocked, Why::Suspended, Why::Scanner, Why::RegisterFlood,
                         Why::InviteFlood, Why::OptionsFlood, Why::RequestFlood})
     sum += counters.verdicts[static_cast<std::size_t>(why)];
   return sum;

@@ -222,7 +222,7 @@ void Replay::account(const policy::Datagram& datagram, const sip::Message& messa
   Talker* talker = report_.talkers.add(datagram, message, static_cast<std::uint32_t>(server), octets, at);
   if (!verdict.drop) return;
   if (talker != nullptr) ++talker->dropped;
-  const policy::Block* block = blocks_.covering(datagram.source);
+  const policy::Block* block = blocks_.covering(datagram.source, datagram.source_port);
   if (block == nullptr) return;
   if (const auto noted = standing_.find(block->subject); noted != standing_.end())
     ++report_.blocks[noted->second.index].packets_dropped;
@@ -231,7 +231,8 @@ void Replay::account(const policy::Datagram& datagram, const sip::Message& messa
 void Replay::enforce(const policy::BlockList::Changes& changes, const policy::Now& now) {
   bool prefixes_changed = false;
   for (const auto& change : changes) {
-    policy::enact(ledger_, change.block, change.kind != BlockChange::Kind::Removed, rules_.ipv6_prefix, now);
+    if (!change.block.dry_run)
+      policy::enact(ledger_, change.block, change.kind != BlockChange::Kind::Removed, rules_.ipv6_prefix, now);
     if (change.block.limit) continue;
     switch (change.kind) {
     case BlockChange::Kind::Added: note(change.block); break;
@@ -252,6 +253,7 @@ void Replay::note(const policy::Block& block) {
   standing_[block.subject] = {report_.blocks.size()};
   auto& noted = report_.blocks.emplace_back(block);
   noted.dry_run = true; // nothing is blocked here
+  if (block.subject.kind == policy::SubjectKind::Endpoint) return;
   // The source table may have forgotten a source meanwhile, and counts no prefixes; the talkers are exact.
   const std::uint64_t packets = report_.talkers.packets_from(block.subject.prefix);
   noted.packets_before = static_cast<std::uint32_t>(

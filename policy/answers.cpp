@@ -79,10 +79,8 @@ void Judging::note_pulse(unsigned status) noexcept {
   Pulse& pulse = ledger_.pulse;
   if (status < 180) return; // "100 Trying" comes from whoever is nearest
   pulse.answered.note(source_hash());
-  if (status < 300)
-    pulse.served.note(source_hash());
-  else if ((status < 500 && proven_) || (status >= 500 && status < 600))
-    pulse.failed.note(source_hash());
+  if (status < 300) pulse.served.note(source_hash());
+  if (status >= 500 && status < 600) pulse.failed.note(source_hash());
 }
 
 // Our own server asks: what comes back with its branch, or later with its tag, is no intrusion.
@@ -157,6 +155,7 @@ Source* Judging::answerable() noexcept {
 
 Verdict Judging::failure(const sip::Message& message) noexcept {
   Source::count(source_->failures);
+  if (level() > 0) ledger_.pulse.failed.note(source_hash());
   Source* const subject = answerable();
   if (subject == nullptr) return {Why::Answer};
   const std::uint64_t user = user_hash(message);

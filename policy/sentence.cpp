@@ -90,7 +90,6 @@ Verdict Judging::convict(Why why, Action action, const sip::Mark* mark) noexcept
   if (reporter != nullptr && !reporter->claim_report(now_)) return verdict;
   fill(why, mark, kind);
   offence_.action = action;
-  if (action == Action::Limit && source_ != nullptr) source_->set(Source::kLimited);
   if (kind == SubjectKind::Endpoint && action == Action::Block) forfeit_trust(why);
   verdict.offence = true;
   return verdict;

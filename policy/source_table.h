@@ -85,7 +85,7 @@ struct alignas(64) Source {
   static constexpr std::uint16_t kReported = 0x003f; // the second of the last report, modulo 63, and 1; 0: none yet
   static constexpr std::uint16_t kProven = 0x0040;   // has echoed what only a receiver of our answers can know
   static constexpr std::uint16_t kFlooding = 0x0080; // was convicted of a flood, and its meter is still full
-  static constexpr std::uint16_t kLimited = 0x0100;  // the control thread was told to limit it
+  static constexpr std::uint16_t kLimited = 0x0100;  // it stands limited: what exceeds a rate is dropped
   static constexpr std::uint16_t kWatched = 0x0200;  // something stands in the endpoints' table
   static constexpr std::uint16_t kSoft = 0x0c00;     // soft marks: the most of one message, up to 3
   static constexpr std::uint16_t kLevel = 0x7000;    // of trust (trust.h)

@@ -71,6 +71,8 @@ struct Story {
     ++verdicts[verdict.why];
     offences += verdict.offence;
     if (verdict.offence) told.push_back(offence);
+    if (verdict.offence && offence.action == Action::Limit) // as the control thread does
+      ledger.sources.find(c.place)->set(Source::kLimited);
     dropped += verdict.drop;
     return verdict;
   }
