@@ -36,6 +36,7 @@ constexpr std::size_t kMostPrefixes = 65536; // of allow and trust.peers
 constexpr std::size_t kLongestPath = 4095;   // PATH_MAX without its zero
 constexpr std::size_t kLongestSocket = 107;  // sockaddr_un's path without its zero
 constexpr std::uint64_t kLeastMemory = std::uint64_t{32} << 20, kMostMemory = std::uint64_t{1} << 40; // octets
+constexpr std::uint64_t kMostUsers = 200; // distinct ones are estimated, up to 266 (policy::Source)
 constexpr seconds kYear = hours(24 * 365);
 
 // What this version accepts but does not act on yet. Whoever puts a key in force deletes its line, here and in the
@@ -46,19 +47,7 @@ struct Pending {
 };
 constexpr std::string_view kNotInForce = "not in force yet"; // as check says it
 constexpr Pending kPending[] = {
-    {"detect.scanner.action", [](const Settings& s) { return s.detect.scanner.action == Action::Limit; }},
-    {"detect.register_flood.action", [](const Settings& s) { return s.detect.register_flood.action == Action::Limit; }},
-    {"detect.invite_flood"},
-    {"detect.options_flood"},
-    {"detect.request_flood"},
-    {"detect.malformed"},
-    {"detect.enumeration"},
-    {"detect.auth_failure"},
-    {"trust"},
-    {"log.users"},
-    {"state"},
-    {"metrics"},
-    {"shadow"},
+    {"log.users"}, {"metrics"}, {"shadow"},
 };
 
 bool is_within(std::string_view name, std::string_view section) {
@@ -176,12 +165,12 @@ std::vector<Key> rate_policy(const std::string& name, policy::RatePolicy Detect:
   };
 }
 
-std::vector<Key> count_policy(const std::string& name, const std::string& counted,
+std::vector<Key> count_policy(const std::string& name, const std::string& counted, std::uint64_t most,
                               policy::CountPolicy Detect::*policy) {
   const auto field = [=](auto member) { return at(&Settings::detect, policy, member); };
   using policy::CountPolicy;
   return {
-      key(name + "." + counted, field(&CountPolicy::count), whole(1, 65535)),
+      key(name + "." + counted, field(&CountPolicy::count), whole(1, most)),
       key(name + ".within", field(&CountPolicy::within), duration(seconds(1), hours(1))),
       key(name + ".action", field(&CountPolicy::action), choice(kActions)),
   };
@@ -330,8 +319,8 @@ const std::vector<Key>& keys() {
              rate_policy("detect.options_flood", &Detect::options_flood),
              rate_policy("detect.request_flood", &Detect::request_flood),
              rate_policy("detect.malformed", &Detect::malformed),
-             count_policy("detect.enumeration", "users", &Detect::enumeration),
-             count_policy("detect.auth_failure", "failures", &Detect::auth_failure),
+             count_policy("detect.enumeration", "users", kMostUsers, &Detect::enumeration),
+             count_policy("detect.auth_failure", "failures", 65535, &Detect::auth_failure),
              blocking(),
              process(),
          })

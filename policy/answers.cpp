@@ -149,7 +149,9 @@ Source* Judging::answerable() noexcept {
   if (level() == 0) return source_;
   if (!proven_ && known_port()) return nullptr;
   endpoint_ = ledger_.endpoints.find_or_insert(endpoint_key(), now_);
-  if (endpoint_ != nullptr) endpoint_->touch(now_, rules_.users_s());
+  if (endpoint_ == nullptr) return nullptr;
+  endpoint_->touch(now_, rules_.users_s());
+  if (proven_) endpoint_->set(Source::kProven);
   return endpoint_;
 }
 

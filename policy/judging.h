@@ -67,6 +67,7 @@ private:
   Verdict convict(Why why, Action action, const sip::Mark* mark = nullptr) noexcept;
   Verdict exceed(Class c, Action action) noexcept; // a rate
   SubjectKind who_answers(Why why, bool hard, Action& action) const noexcept;
+  bool is_proven() const noexcept;
   void forfeit_trust(Why why) noexcept;
   void fill(Why why, const sip::Mark* mark, SubjectKind kind) noexcept;
   Verdict notify(Notice notice, std::string_view user) noexcept;

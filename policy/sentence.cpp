@@ -54,11 +54,19 @@ SubjectKind Judging::who_answers(Why why, bool hard, Action& action) const noexc
   return SubjectKind::Endpoint;
 }
 
+// Is it the one who receives our answers? A stranger, or a port that nobody honest uses, was proven once and for all;
+// at a known port somebody else may have forged this.
+bool Judging::is_proven() const noexcept {
+  if (level() == 0) return source_->has(Source::kProven);
+  return proven_ || (endpoint_ != nullptr && endpoint_->has(Source::kProven) && !known_port());
+}
+
 // One customer who scans, or tries one user after another, has lost our trust. A phone with an old password has not,
 // nor has a building for one of its many.
 void Judging::forfeit_trust(Why why) noexcept {
   const Trustee* trustee = ledger_.trust.find(case_.place.key, now_.s);
-  if (!proven_ || is_flood(why) || trustee == nullptr || trustee->level() > 1 || trustee->registered() >= kFewUsers)
+  if (!offence_.proven || is_flood(why) || trustee == nullptr || trustee->level() > 1 ||
+      trustee->registered() >= kFewUsers)
     return;
   if (why == Why::AuthFailure && endpoint_ != nullptr && endpoint_->users_tried() <= 1) return;
   if (rules_.peers.holds(stranger())) return;
@@ -121,7 +129,7 @@ void Judging::fill(Why why, const sip::Mark* mark, SubjectKind kind) noexcept {
   if (is_flood(why)) evidence.limit_per_s = rules_.rate(class_of(why)).limit.per_second * factor;
   offence_.packets_before = subject != nullptr ? subject->packets.load(std::memory_order_relaxed) : 1;
   if (source_ == nullptr) return;
-  offence_.proven = level() > 0 ? proven_ : source_->has(Source::kProven);
+  offence_.proven = is_proven();
   evidence.rate_per_s = source_->rate_per_s(now_);
   evidence.successes = source_->successes.load(std::memory_order_relaxed);
   evidence.soft_marks = source_->soft();

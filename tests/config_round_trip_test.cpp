@@ -46,7 +46,7 @@ class Dice {
                   static_cast<std::uint32_t>(number(1, 60))},
                  action()};
     for (auto* policy : {&d.enumeration, &d.auth_failure})
-      *policy = {static_cast<std::uint32_t>(number(1, 65535)), seconds(number(1, 3600)), action()};
+      *policy = {static_cast<std::uint32_t>(number(1, 200)), seconds(number(1, 3600)), action()};
   }
 
   std::mt19937_64 random_;
