@@ -17,14 +17,14 @@ constexpr auto kTrustEvery = 10s;         // the trusted are looked through
 constexpr std::uint32_t kTrustStepS = 60; // and written, if their trust was renewed by so much
 constexpr auto kLastWrites = 2s;          // a stop waits so long for the disk
 
-// The trust book's own octets in a record: the sketch of registered users, and the answers counted.
+// The trust book's own octets in a record: the sketch of registered users, and the answers of an hour.
 Sketch sketch_of(const policy::Trustee& trustee) {
   std::array<std::uint8_t, 36> octets{};
   for (std::size_t i = 0; i < trustee.users.size(); ++i) {
     const std::uint64_t word = trustee.users[i].load(std::memory_order_relaxed);
     std::memcpy(octets.data() + 8 * i, &word, sizeof word);
   }
-  const std::uint32_t answered = trustee.answered.load(std::memory_order_relaxed);
+  const std::uint32_t answered = trustee.answered_per_hour();
   std::memcpy(octets.data() + 32, &answered, sizeof answered);
   return Sketch(octets);
 }
@@ -38,7 +38,7 @@ void read_sketch(const Sketch& sketch, policy::Trustee& trustee) {
   }
   std::uint32_t answered;
   std::memcpy(&answered, sketch.octets.data() + 32, sizeof answered);
-  trustee.answered.store(answered, std::memory_order_relaxed);
+  trustee.last_hour.store(answered, std::memory_order_relaxed);
 }
 
 } // namespace
@@ -136,8 +136,7 @@ void Control::write_trust() {
         TrustRecord{.source = policy::source_prefix(key, settings_.sources.ipv6_prefix),
                     .last_success = wall - (settings_.trust.remember - std::chrono::seconds(until - now.s)),
                     .users = trustee.registered(),
-                    .answered_per_s = trustee.answered.load(std::memory_order_relaxed) /
-                                      std::max(1.0, double(now.s - trustee.since_s.load(std::memory_order_relaxed))),
+                    .answered_per_s = trustee.answered_per_hour() / 3600.0,
                     .sketch = sketch_of(trustee)});
   });
   std::erase_if(trust_written_, [&](const auto& entry) { return entry.second <= now.s; });
