@@ -10,7 +10,11 @@ namespace sipward::sip {
 
 void index_avx2(std::string_view datagram, Index& out) noexcept { index_simd(datagram, out); }
 FirstLook first_look_avx2(std::string_view datagram) noexcept { return first_look_simd(datagram); }
-void parse_avx2(std::string_view datagram, Message& out) noexcept { parse_simd(datagram, out); }
+Message parse_avx2(std::string_view datagram) noexcept {
+  Message message;
+  parse_simd(datagram, message);
+  return message;
+}
 const AgentCache::Entry& AgentCache::entry_avx2(const Marks& marks, std::string_view datagram, Span value) noexcept {
   return AgentCacheSimd::entry(*this, marks, datagram, value);
 }

@@ -32,14 +32,8 @@ void index(std::string_view datagram, Index& out) noexcept {
   return kIsa == Isa::Avx2 ? index_avx2(datagram, out) : index_plain(datagram, out);
 }
 Message parse(std::string_view datagram) noexcept {
-  Message message;
-  if (kIsa == Isa::Avx512) [[likely]]
-    parse_avx512(datagram, message);
-  else if (kIsa == Isa::Avx2)
-    parse_avx2(datagram, message);
-  else
-    parse_plain(datagram, message);
-  return message;
+  if (kIsa == Isa::Avx512) return parse_avx512(datagram);
+  return kIsa == Isa::Avx2 ? parse_avx2(datagram) : parse_plain(datagram);
 }
 FirstLook first_look(std::string_view datagram) noexcept {
   if (kIsa == Isa::Avx512) return first_look_avx512(datagram);

@@ -15,8 +15,9 @@ namespace {
 class PlainValues {
 public:
   explicit PlainValues(std::string_view datagram) noexcept : datagram_(datagram) {}
-  Span value(std::size_t colon, std::size_t end) const noexcept {
-    return text::trim(datagram_, std::min(colon + 1, end), end);
+  Span value(const Index& index, std::size_t i) const noexcept {
+    const std::size_t end = index.places[i + 1].begin - 1u;
+    return text::trim(datagram_, std::min<std::size_t>(index.places[i].colon + 1u, end), end);
   }
   bool address(Span value, const Party& out, bool& too_many) const noexcept {
     const Address address = read_address(datagram_, value);
@@ -41,17 +42,13 @@ private:
 
 } // namespace
 
-void parse_plain(std::string_view datagram, Message& out) noexcept {
+Message parse_plain(std::string_view datagram) noexcept {
   datagram = datagram.substr(0, 65'535);
+  Message message;
   Index index;
   index_plain(datagram, index);
   const PlainValues values(datagram);
-  Reader<PlainValues>(datagram, index, values, out).read();
-}
-
-Message parse_plain(std::string_view datagram) noexcept {
-  Message message;
-  parse_plain(datagram, message);
+  Reader<PlainValues>(datagram, index, values, message).read();
   return message;
 }
 

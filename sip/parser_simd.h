@@ -9,6 +9,7 @@
 namespace sipward::sip {
 namespace {
 
+// `out` is as made.
 [[gnu::always_inline]] inline void parse_simd(std::string_view datagram, Message& out) noexcept {
   const std::size_t size = datagram.size() < 65'535 ? datagram.size() : 65'535;
   const char* data = datagram.data();

@@ -49,11 +49,7 @@ private:
   [[gnu::always_inline]] Span value(Header header) const noexcept {
     return value(index_.first[static_cast<std::size_t>(header)]);
   }
-  [[gnu::always_inline]] Span value(std::size_t i) const noexcept {
-    if (i == 0) return {};
-    const std::size_t end = index_.places[i + 1].begin - 1u, colon = index_.places[i].colon;
-    return values_.value(colon, end);
-  }
+  [[gnu::always_inline]] Span value(std::size_t i) const noexcept { return i == 0 ? Span{} : values_.value(index_, i); }
   bool has(Header header) const noexcept { return index_.first[static_cast<std::size_t>(header)] != 0; }
 
   void blame(Malformation cause) noexcept {

@@ -19,10 +19,8 @@ Isa best_isa() noexcept;
 
 void index_avx2(std::string_view datagram, Index& out) noexcept;
 void index_avx512(std::string_view datagram, Index& out) noexcept;
-// `out` is as made.
-void parse_plain(std::string_view datagram, Message& out) noexcept;
-void parse_avx2(std::string_view datagram, Message& out) noexcept;
-void parse_avx512(std::string_view datagram, Message& out) noexcept;
+Message parse_avx2(std::string_view datagram) noexcept;
+Message parse_avx512(std::string_view datagram) noexcept;
 FirstLook first_look_avx2(std::string_view datagram) noexcept;
 FirstLook first_look_avx512(std::string_view datagram) noexcept;
 

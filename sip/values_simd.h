@@ -327,8 +327,9 @@ class SimdValues {
 public:
   SimdValues(std::string_view datagram, std::size_t readable) noexcept : data_(datagram.data()), readable_(readable) {}
 
-  // Of the header whose colon stands at `colon` and whose LF stands at `end`. Usually it begins behind one space.
-  [[gnu::always_inline]] Span value(std::size_t colon, std::size_t end) const noexcept {
+  // Of the header at place i. Usually it begins behind one space.
+  [[gnu::always_inline]] Span value(const Index& index, std::size_t i) const noexcept {
+    const std::size_t colon = index.places[i].colon, end = index.places[i + 1].begin - 1u;
     if (end + 3 <= readable_ && is_usual_value(data_, colon, end)) [[likely]]
       return span_at(colon + 2, end - 1);
     return trim(std::min(colon + 1, end), end);
@@ -363,22 +364,17 @@ public:
   // `token` is the start line's method, of that kind; absent in a response.
   [[gnu::always_inline]] bool cseq(Span value, Span token, Method token_kind, std::uint32_t& number, Span& method,
                                    Method& kind) const noexcept {
-    const std::size_t size = token.size();
-    if (size - 1 < 8 && value.begin + 16u <= readable_) [[likely]] {
-      std::uint64_t octets, theirs, ours;
-      std::memcpy(&octets, data_ + value.begin, sizeof octets);
-      const std::uint64_t other = not_digits(octets);
-      const auto count = static_cast<std::uint32_t>(_tzcnt_u64(other)) / 8;
-      const std::size_t name = value.begin + count + 1;
-      if (other != 0 && count != 0 && name + size == value.end && data_[name - 1] == ' ' && name + 8 <= readable_)
-          [[likely]] {
-        std::memcpy(&theirs, data_ + name, sizeof theirs);
-        std::memcpy(&ours, data_ + token.begin, sizeof ours);
-        if (_bzhi_u64(theirs ^ ours, static_cast<std::uint32_t>(8 * size)) == 0) [[likely]] {
-          method = span_at(name, value.end);
-          kind = token_kind;
-          return digits(octets << (64 - 8 * count), 64 - 8 * count, number);
-        }
+    const std::size_t size = token.size(), name = value.end - size, count = name - 1 - value.begin; // of digits
+    if (size - 1 < 8 && count - 1 < 8 && name + 8 <= readable_ && name >= 9) [[likely]] {
+      std::uint64_t theirs, ours, octets;
+      std::memcpy(&theirs, data_ + name, sizeof theirs);
+      std::memcpy(&ours, data_ + token.begin, sizeof ours);
+      std::memcpy(&octets, data_ + name - 9, sizeof octets);
+      if (data_[name - 1] == ' ' && _bzhi_u64(theirs ^ ours, static_cast<std::uint32_t>(8 * size)) == 0 &&
+          digits(octets, static_cast<std::uint32_t>(8 * (8 - count)), number)) [[likely]] {
+        method = span_at(name, value.end);
+        kind = token_kind;
+        return true;
       }
     }
     return any_cseq(value, number, method, kind);
