@@ -16,6 +16,8 @@ namespace {
 
 static_assert(offsetof(Message, from_tag) == offsetof(Message, from_display) + 3 * sizeof(Span)); // as Party has it
 static_assert(offsetof(Message, to_tag) == offsetof(Message, to_display) + 3 * sizeof(Span));
+static_assert(offsetof(Message, via_rport) ==
+              offsetof(Message, via_transport) + 3 * sizeof(Span)); // as ViaParts has it
 
 // Judges as it reads: the first thing found wrong is what the message is called.
 template<class Values>

@@ -345,6 +345,10 @@ public:
     return any_address(value, out, too_many);
   }
   [[gnu::always_inline]] bool via(Span value, const ViaParts& out, bool& too_many) const noexcept {
+    if (value.size() - 9 < kBlock - 1 && value.end + 8u <= readable_) [[likely]] {
+      if (read_usual_via(data_, value.begin, value.size(), out)) [[likely]]
+        return true;
+    }
     if (value.size() - 1 < kBlock && UsualValue(data_, readable_, value).via(out)) [[likely]]
       return true;
     return any_via(value, out, too_many);
