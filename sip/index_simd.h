@@ -3,10 +3,12 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstring>
 #include <utility>
 
 #include "sip/header_names.h"
+#include "sip/kinds_simd.h"
 #include "sip/lanes.h"
 #include "sip/name_table.h"
 #include "sip/start_line.h"
@@ -36,7 +38,8 @@ struct Found {
   std::size_t places;   // without the empty line's
   std::size_t headers;  // begun, at most kMaxHeaders + some
   std::size_t first_lf; // the start line's; == limit if there is none
-  bool blank;           // the empty line was found
+  std::size_t body;     // where it begins; 0: no empty line was found
+  bool blank;           // one was found
 };
 
 // Index::places as the first stride leaves it: one behind the other, as they stand in the datagram, and last the empty
@@ -52,7 +55,7 @@ static_assert(sizeof(Index::places) >= (2 * (kMaxHeaders + 1) + kBlock + kPlaces
 class Finder {
 public:
   Finder(const Extent& extent, Index& out) noexcept
-      : data_(extent.data), limit_(extent.limit), places_(first_place(out)), next_(places_), out_(out) {}
+      : data_(extent.data), limit_(extent.limit), places_(first_place(out)), next_(places_) {}
 
   // Nothing of note stands at octet 0; so each octet looked at has one before it.
   [[gnu::always_inline]] Found find() noexcept {
@@ -60,7 +63,8 @@ public:
     for (; at + kBlock <= limit_; at += kBlock)
       if (step(Block::whole(data_ + at - 1), Block::whole(data_ + at), at)) return result();
     const std::size_t readable = limit_ < kBlock ? kBlock : limit_;
-    if (at < limit_) step(Block(data_, at - 1, readable), Block(data_, at, readable), at);
+    if (at < limit_)
+      step(Block::first(data_, at - 1, readable, limit_ - at), Block::first(data_, at, readable, limit_ - at), at);
     return result();
   }
 
@@ -87,7 +91,7 @@ private:
         const std::uint64_t above = _blsmsk_u64(rest); // in front of it
         add(begins & above, places & above, at);
         *next_ = static_cast<std::uint16_t>(line);
-        out_.body = static_cast<std::uint16_t>(line + 1 + (cr && line + 1 < limit_));
+        body_ = line + 1 + (cr && line + 1 < limit_);
         return blank_ = true;
       }
     }
@@ -96,11 +100,11 @@ private:
   }
   [[gnu::always_inline]] void add(std::uint64_t begins, std::uint64_t places, std::size_t at) noexcept {
     headers_ += static_cast<std::size_t>(_mm_popcnt_u64(begins));
-    next_ = append(next_, places, at);
+    next_ = append(writer_, next_, places, at);
   }
 
   [[gnu::always_inline]] Found result() noexcept {
-    Found found{static_cast<std::size_t>(next_ - places_), headers_, limit_, blank_};
+    Found found{static_cast<std::size_t>(next_ - places_), headers_, limit_, body_, blank_};
     if ((headers_ > 0 || blank_) && !folded_) [[likely]] { // nothing stands between the start line and these
       found.first_lf = places_[0] - 1u;
     } else if (const void* lf = std::memchr(data_, '\n', limit_)) {
@@ -112,7 +116,8 @@ private:
   const char* const data_;
   const std::size_t limit_;
   std::uint16_t *const places_, *next_;
-  Index& out_;
+  PlaceWriter writer_;
+  std::size_t body_ = 0;
   std::size_t headers_ = 0;
   std::uint64_t open_ = 0; // 1: a header has begun, and its colon is still to come
   bool blank_ = false, folded_ = false;
@@ -135,20 +140,7 @@ private:
   return _mm_testz_si128(_mm_xor_si128(octets, pattern), mask) ? header : 0;
 }
 
-// How many there are of each kind, where no known one is repeated; bit k of `seen`: there is one. Stored at once,
-// because it is soon read at once.
-inline void count_kinds(std::uint32_t seen, std::size_t others, Index& out) noexcept {
-  const __m256i octet_of = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, //
-                                            2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-  const __m256i bit_of = _mm256_set1_epi64x(static_cast<long long>(0x8040'2010'0804'0201));
-  const __m256i octets = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(seen)), octet_of);
-  const __m256i ones =
-      _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_cmpeq_epi8(_mm256_and_si256(octets, bit_of), bit_of));
-  const __m256i other = _mm256_zextsi128_si256(_mm_cvtsi32_si128(static_cast<int>(others)));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.counts.data()), _mm256_or_si256(ones, other));
-}
-
-// The same by looking at each, and which is the first one of each kind.
+// How many there are of each kind, and which is the first one, where some are repeated.
 [[gnu::noinline]] void count_repeated_kinds(Index& out) noexcept {
   out.first = {};
   out.counts = {};
@@ -225,57 +217,19 @@ inline std::size_t end_without_blank(const Extent& extent, std::size_t& headers,
 
 // The same for up to kMaxHeaders headers, each of which has its colon. False: read_odd_headers() has to do it again.
 [[gnu::always_inline]] inline bool read_headers(const char* data, std::size_t headers, Index& out) noexcept {
-  std::uint32_t seen = 0;
-  std::size_t others = 0;
+  Kinds kinds(out);
   std::int32_t lows = 0;
   for (std::size_t i = 1; i <= headers; ++i) {
     const std::size_t kind = look_up(data, out.places[i].begin, out.places[i].colon, lows);
     out.kinds[i] = static_cast<Header>(kind);
-    out.first[kind] = static_cast<std::uint8_t>(i);
-    seen |= 1u << kind;
-    others += kind == 0;
+    kinds.add(kind);
+    if (lows < 0) [[unlikely]]
+      return false;
   }
   out.header_count = static_cast<std::uint16_t>(headers);
-  seen &= ~1u;
-  count_kinds(seen, others, out);
-  out.first[0] = 0;
-  if (static_cast<std::size_t>(_mm_popcnt_u32(seen)) + others != headers) [[unlikely]]
+  if (!kinds.store(out)) [[unlikely]]
     count_repeated_kinds(out);
-  return lows >= 0 && (seen & kLongKinds) == 0;
-}
-
-[[gnu::always_inline]] inline void index_message(const Extent& extent, Index& out) noexcept {
-  const char* const data = extent.data;
-  const Found found = Finder(extent, out).find();
-  if (found.first_lf == extent.limit && extent.limit < extent.size) [[unlikely]] {
-    out.body = 0;
-    return;
-  }
-  const std::size_t end = found.first_lf - (found.first_lf > 0 && data[found.first_lf - 1] == '\r');
-  StartLine start;
-  if (read_usual_start_line<true>(data, extent.readable, end, start)) [[likely]] {
-    out.kind = static_cast<Kind>(start.kind);
-    out.method = static_cast<Method>(start.method);
-    out.status = static_cast<std::uint16_t>(start.status);
-    out.malformation = Malformation::None;
-    out.method_token = span_at(0, start.method_end);
-    if (start.method_end != 0) out.request_uri = span_at(start.method_end + 1, start.uri_end);
-  } else {
-    read_start_line({data, extent.size}, 0, end, out);
-    if (out.malformation == Malformation::NotSip) {
-      out.body = 0;
-      return;
-    }
-  }
-
-  // look_up() reads sixteen octets back.
-  const bool usual = found.blank && found.places == 2 * found.headers && found.headers <= kMaxHeaders && end >= 16;
-  if (!usual || !read_headers(data, found.headers, out)) [[unlikely]]
-    read_odd_headers(extent, found, out);
-  if (out.header_count == 0 && out.malformation == Malformation::None) [[unlikely]] {
-    out.kind = Kind::Malformed;
-    out.malformation = Malformation::NoHeaders;
-  }
+  return (kinds.seen() & kLongKinds) == 0;
 }
 
 // As for an empty datagram; what the columns hold means nothing.
@@ -289,6 +243,44 @@ inline std::size_t end_without_blank(const Extent& extent, std::size_t& headers,
   out.header_count = out.body = 0;
   out.first = {};
   out.counts = {};
+}
+
+// The start line [0, end). False: there is none.
+[[gnu::always_inline]] inline bool index_start_line(const Extent& extent, std::size_t end, Index& out) noexcept {
+  StartLine start;
+  if (!read_usual_start_line<true>(extent.data, extent.readable, end, start)) [[unlikely]] {
+    reset(out);
+    read_start_line({extent.data, extent.size}, 0, end, out);
+    return out.malformation != Malformation::NotSip;
+  }
+  const std::uint32_t what = start.kind | start.method << 8; // and neither a malformation nor a keepalive
+  static_assert(offsetof(Index, kind) == 0 && offsetof(Index, method) == 1 && offsetof(Index, malformation) == 2 &&
+                offsetof(Index, keepalive) == 3 && Malformation::None == Malformation{} &&
+                Keepalive::None == Keepalive{});
+  std::memcpy(static_cast<void*>(&out), &what, sizeof what);
+  out.status = static_cast<std::uint16_t>(start.status);
+  out.method_token = span_at(0, start.method_end);
+  out.request_uri = start.method_end != 0 ? span_at(start.method_end + 1, start.uri_end) : Span{};
+  return true;
+}
+
+[[gnu::always_inline]] inline void index_message(const Extent& extent, Index& out) noexcept {
+  const char* const data = extent.data;
+  const Found found = Finder(extent, out).find();
+  const std::size_t end = found.first_lf - (found.first_lf > 0 && data[found.first_lf - 1] == '\r');
+  if ((found.first_lf == extent.limit && extent.limit < extent.size) || !index_start_line(extent, end, out))
+      [[unlikely]] {
+    return reset(out);
+  }
+  out.body = static_cast<std::uint16_t>(found.body);
+  // look_up() reads sixteen octets back.
+  const bool usual = found.blank && found.places == 2 * found.headers && found.headers <= kMaxHeaders && end >= 16;
+  if (!usual || !read_headers(data, found.headers, out)) [[unlikely]]
+    read_odd_headers(extent, found, out);
+  if (out.header_count == 0 && out.malformation == Malformation::None) [[unlikely]] {
+    out.kind = Kind::Malformed;
+    out.malformation = Malformation::NoHeaders;
+  }
 }
 
 inline bool is_letter(char c) noexcept { return (c | 0x20) >= 'a' && (c | 0x20) <= 'z'; }
@@ -315,10 +307,10 @@ inline bool is_letter(char c) noexcept { return (c | 0x20) >= 'a' && (c | 0x20) 
 }
 
 [[gnu::always_inline]] inline void index_simd(std::string_view datagram, Index& out) noexcept {
-  reset(out);
   const std::size_t size = datagram.size() < 65'535 ? datagram.size() : 65'535;
   const char* data = datagram.data();
   if (size <= 8 || !is_letter(data[0])) [[unlikely]] {
+    reset(out);
     if (read_keepalive({data, size}, out)) return;
     if (const std::size_t begin = skip_line_ends({data, size})) return index_behind(data, size, begin, out);
   }

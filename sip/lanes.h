@@ -115,17 +115,24 @@ private:
   __mmask64 last_ = 0;
 };
 
-// Writes base + the place of each of the first sixteen set bits; anything may stand behind those, up to out[15].
-inline void write_places(std::uint64_t bits, std::size_t base, std::uint16_t* out) noexcept {
-  alignas(64) static constexpr std::uint8_t kIota[64] = {
-      0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
-      22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
-      44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
-  const __m512i places = _mm512_maskz_compress_epi8(bits, _mm512_load_si512(kIota));
-  const __m256i wide = _mm256_cvtepu8_epi16(_mm512_castsi512_si128(places));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
-                      _mm256_add_epi16(wide, _mm256_set1_epi16(static_cast<short>(base))));
-}
+// Writes where bits of one block after another are set, beginning with the block at octet 1.
+class PlaceWriter {
+public:
+  // The first sixteen of the next block, which is that at `at`; anything may stand behind those, up to out[15].
+  [[gnu::always_inline]] void write(std::uint64_t bits, std::size_t, std::uint16_t* out) noexcept {
+    alignas(64) static constexpr std::uint8_t kIota[64] = {
+        0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+        22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
+        44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+    const __m512i places = _mm512_maskz_compress_epi8(bits, _mm512_load_si512(kIota));
+    const __m256i wide = _mm256_cvtepu8_epi16(_mm512_castsi512_si128(places));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_add_epi16(wide, at_));
+    at_ = _mm256_add_epi16(at_, _mm256_set1_epi16(kBlock));
+  }
+
+private:
+  __m256i at_ = _mm256_set1_epi16(1);
+};
 constexpr std::uint32_t kPlacesAtOnce = 16;
 
 #else
@@ -213,23 +220,27 @@ private:
   std::uint64_t last_ = 0;
 };
 
-inline void write_places(std::uint64_t bits, std::size_t base, std::uint16_t* out) noexcept {
-  for (int i = 0; i < 8; ++i) {
-    out[i] = static_cast<std::uint16_t>(base + _tzcnt_u64(bits));
-    bits = _blsr_u64(bits);
+class PlaceWriter {
+public:
+  [[gnu::always_inline]] void write(std::uint64_t bits, std::size_t at, std::uint16_t* out) noexcept {
+    for (int i = 0; i < 8; ++i) {
+      out[i] = static_cast<std::uint16_t>(at + _tzcnt_u64(bits));
+      bits = _blsr_u64(bits);
+    }
   }
-}
+};
 constexpr std::uint32_t kPlacesAtOnce = 8;
 
 #endif
 
-// Appends base + the place of each set bit: as many at once as the processor can, the rest one by one.
-[[gnu::always_inline]] inline std::uint16_t* append(std::uint16_t* out, std::uint64_t bits, std::size_t base) noexcept {
+// Appends the place of each bit set in the block at `at`: as many at once as the processor can, the rest one by one.
+[[gnu::always_inline]] inline std::uint16_t* append(PlaceWriter& writer, std::uint16_t* out, std::uint64_t bits,
+                                                    std::size_t at) noexcept {
   const auto count = static_cast<std::uint32_t>(_mm_popcnt_u64(bits));
-  write_places(bits, base, out);
+  writer.write(bits, at, out);
   if (count > kPlacesAtOnce) [[unlikely]] {
     for (std::uint32_t i = 0; i < count; ++i) {
-      out[i] = static_cast<std::uint16_t>(base + _tzcnt_u64(bits));
+      out[i] = static_cast<std::uint16_t>(at + _tzcnt_u64(bits));
       bits = _blsr_u64(bits);
     }
   }
