@@ -127,5 +127,52 @@ TEST_CASE("what passes in any stretch of time stays within burst + rate x time")
   }
 }
 
+TEST_CASE("eight of an exempt packet weigh as much as one request") {
+  const Meter meter({10, 20});
+  Ticks tat = 0;
+  for (int i = 0; i < 8 * 5; ++i) tat = meter.add(tat, 0, Meter::kExempt).tat;
+  Ticks whole = 0;
+  for (int i = 0; i < 5; ++i) whole = meter.add(whole, 0).tat;
+  CHECK(tat == Approx(whole).epsilon(0.001));
+}
+
+TEST_CASE("what is charged is held whatever the limit, up to an hour, and above the limit it says so") {
+  const Meter meter({1, 20});
+  Ticks tat = 0;
+  for (int i = 1; i <= 100; ++i) {
+    const auto outcome = meter.charge(tat, 0, Meter::kWhole);
+    CHECK(outcome.conforms == (i < 20));
+    CHECK(outcome.tat == tat + kSecond);
+    tat = outcome.tat;
+  }
+  CHECK(meter.charge(0, 0, 3 * Meter::kWhole).tat == 3 * kSecond);
+  for (int i = 0; i < 10'000; ++i) tat = meter.charge(tat, 0, Meter::kWhole).tat;
+  CHECK(tat == 3600 * kSecond);
+}
+
+TEST_CASE("what is given back is taken from the debt, and never more than there is") {
+  const Meter meter({1, 20});
+  const Ticks now = 1000 * kSecond, three = now + 3 * kSecond;
+  CHECK(meter.refund(three, now, Meter::kWhole) == now + 2 * kSecond);
+  CHECK(meter.refund(three, now, 4 * Meter::kWhole) == now);
+  CHECK(meter.refund(now - 5, now, Meter::kWhole) == now - 5); // it has drained already
+  CHECK(meter.refund(meter.add(three, now, Meter::kExempt).tat, now, Meter::kExempt) == three);
+}
+
+TEST_CASE("whoever leaves a quarter to others never takes it") {
+  const Meter meter({10, 100});
+  Ticks tat = 0;
+  int polite = 0, rest = 0;
+  while (polite < 1000) {
+    const auto outcome = meter.leaving_a_quarter().add(tat, 0);
+    if (!outcome.conforms) break;
+    tat = outcome.tat, ++polite;
+  }
+  for (auto outcome = meter.add(tat, 0); outcome.conforms && rest < 1000; outcome = meter.add(tat, 0))
+    tat = outcome.tat, ++rest;
+  CHECK(polite == Approx(75).margin(1));
+  CHECK(polite + rest == 100);
+}
+
 } // namespace
 } // namespace sipward::policy
