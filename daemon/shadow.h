@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+// Private to this layer.
 #pragma once
 
 #include <cstdint>

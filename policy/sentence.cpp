@@ -37,6 +37,7 @@ constexpr std::uint32_t kFewUsers = 3; // a source with fewer is one customer, n
 
 Verdict Judging::exceed(Class c, Action action) noexcept {
   source_->set(Source::kFlooding);
+  if (source_->has(Source::kLimited) && action == Action::Block) action = Action::Limit; // the excess never arrives
   return convict(kFloods[static_cast<std::size_t>(c)], action);
 }
 
