@@ -47,7 +47,9 @@ struct Pending {
 };
 constexpr std::string_view kNotInForce = "not in force yet"; // as check says it
 constexpr Pending kPending[] = {
-    {"log.users"}, {"metrics"}, {"shadow"},
+    {"log.users"},
+    {"metrics"},
+    {"shadow"},
 };
 
 bool is_within(std::string_view name, std::string_view section) {
