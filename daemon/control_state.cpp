@@ -29,7 +29,7 @@ Sketch sketch_of(const policy::Trustee& trustee) {
   return Sketch(octets);
 }
 
-void read_sketch(const Sketch& sketch, policy::Trustee& trustee) {
+void read_sketch(const Sketch& sketch, policy::Trustee& trustee, std::uint32_t now_s) {
   if (sketch.size != 36) return; // another version's
   for (std::size_t i = 0; i < trustee.users.size(); ++i) {
     std::uint64_t word;
@@ -38,7 +38,7 @@ void read_sketch(const Sketch& sketch, policy::Trustee& trustee) {
   }
   std::uint32_t answered;
   std::memcpy(&answered, sketch.octets.data() + 32, sizeof answered);
-  trustee.last_hour.store(answered, std::memory_order_relaxed);
+  trustee.resume_answers(answered, now_s);
 }
 
 } // namespace
@@ -84,7 +84,7 @@ void Control::restore_trust(const StateContents& contents) {
     if (left <= 0s) continue;
     const auto key = policy::source_key(record.source.base, settings_.sources.ipv6_prefix);
     policy::Trustee* trustee = dataplane_->ledger().trust.find_or_insert(key, now.s);
-    read_sketch(record.sketch, *trustee);
+    read_sketch(record.sketch, *trustee, now.s);
     trustee->until_s.store(now.s + static_cast<std::uint32_t>(left.count()), std::memory_order_relaxed);
     trust_written_[key] = trustee->until_s.load(std::memory_order_relaxed);
   }

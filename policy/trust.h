@@ -43,6 +43,11 @@ struct alignas(64) Trustee {
     this_hour.store(1, std::memory_order_relaxed);
     hour.store(now_hour, std::memory_order_relaxed);
   }
+  void resume_answers(std::uint32_t per_hour, std::uint32_t now_s) noexcept { // after a restart
+    hour.store(now_s / 3600, std::memory_order_relaxed);
+    this_hour.store(0, std::memory_order_relaxed);
+    last_hour.store(per_hour, std::memory_order_relaxed);
+  }
   std::uint32_t answered_per_hour() const noexcept { // of its last two hours the busier
     return std::max(this_hour.load(std::memory_order_relaxed), last_hour.load(std::memory_order_relaxed));
   }

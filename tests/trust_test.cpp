@@ -73,6 +73,9 @@ TEST_CASE("a source's level goes by its users, or by its answers in an hour, and
   Trustee trunk{};
   for (std::uint32_t i = 0; i < 80'000; ++i) trunk.count_answer(kNow + i / 10); // ten a second
   CHECK(trunk.level() == 4);
+  Trustee restarted{};
+  restarted.resume_answers(trunk.answered_per_hour(), kNow);
+  CHECK(restarted.level() == 4);
   trunk.count_answer(kNow + 6 * 3600);
   CHECK(trunk.level() == 1);
 }
