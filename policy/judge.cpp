@@ -232,8 +232,8 @@ Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
     grant_trust(0, false);
   }
   const auto before = ledger_.transactions.find(transaction_, now_.s, Ledger::kTransactionS);
-  standing.retransmission =
-      answers_challenge ? is_repeated_guess(transaction_, before, text(digest.response)) : is_repeated(transaction_, before);
+  standing.retransmission = answers_challenge ? is_repeated_guess(transaction_, before, text(digest.response))
+                                              : is_repeated(transaction_, before);
   if (standing.retransmission || standing.in_dialogue) return standing;
   if (message.method == sip::Method::Register) standing.weight = weigh(transaction_, user_, answers_challenge);
   if (answers_challenge)
