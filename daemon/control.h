@@ -114,8 +114,9 @@ private:
   bool was_learning_ = false;
   std::string state_trouble_;                                          // as told in the log
   std::unordered_map<policy::SourceKey, std::uint32_t> trust_written_; // until when they are trusted, as on file
-  policy::Time next_trust_;
-  struct Line { // of the block log, for when its batch is on file
+  policy::Time next_trust_, next_retention_;
+  bool believes_clock_ = true; // what is old by it may be forgotten
+  struct Line {                // of the block log, for when its batch is on file
     std::uint64_t batch;
     policy::BlockChange change;
     policy::Time at;

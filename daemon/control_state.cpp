@@ -15,6 +15,7 @@ using policy::BlockChange;
 
 constexpr auto kTrustEvery = 10s;         // the trusted are looked through
 constexpr std::uint32_t kTrustStepS = 60; // and written, if their trust was renewed by so much
+constexpr auto kRetainEvery = 1h;         // what is old is forgotten
 constexpr auto kLastWrites = 2s;          // a stop waits so long for the disk
 
 // The trust book's own octets in a record: the sketch of registered users, and the answers of an hour.
@@ -55,6 +56,7 @@ void Control::open_state() {
   restore_blocks(contents);
   restore_trust(contents);
   const auto wall = clock_.at(monotonic_now());
+  believes_clock_ = !contents.saved_at || wall >= *contents.saved_at; // else it was set back, or is not set yet
   learning_ = contents.learning;
   const bool first_start = !learning_.started && contents.trust.empty() && contents.blocks.empty();
   if (!learning_.started) learning_.started = first_start ? wall : wall - settings_.trust.learning;
@@ -115,6 +117,11 @@ void Control::tend_state() {
   }
   if (state_->wants_all()) write_all();
   write_lines();
+  if (believes_clock_ && now >= next_retention_) {
+    next_retention_ = now + kRetainEvery;
+    const auto wall = clock_.at(now);
+    state_->write({Retention{.now = wall, .trust = settings_.trust.remember}}, wall, State::Urgency::Later);
+  }
   if (now >= next_trust_) {
     next_trust_ = now + kTrustEvery;
     write_trust();
