@@ -56,7 +56,7 @@ TEST_CASE("the filter keeps what the parser would find on a SIP port, and fragme
     case FrameKind::NotIp:
     case FrameKind::NotUdp: CHECK_FALSE(keeps); break;
     case FrameKind::BadChecksum: break; // a NIC's word, not the parser's
-    case FrameKind::Bad: break; // either
+    case FrameKind::Bad: break;         // either
     }
   }
 }

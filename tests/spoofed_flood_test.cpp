@@ -138,7 +138,7 @@ TEST_CASE("ten million forged senders hide no flood, limit no phone and cost no 
   std::array<Duration, kFloods> convicted;
   convicted.fill(Duration::max());
   std::uint64_t judged = 0, forged_convicted = 0, phones_dropped = 0, phones_served = 0;
-  const std::size_t before = resident_octets();
+  [[maybe_unused]] const std::size_t before = resident_octets();
   std::array<Packet, kBurst> packets;
   std::array<Case, kBurst> cases;
   for (std::size_t count = kBurst; count == kBurst; judged += count) {
