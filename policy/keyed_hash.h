@@ -36,7 +36,7 @@ inline std::uint64_t text_hash(std::string_view text, std::uint64_t with, const 
     hash = fold(hash ^ word ^ secret.a, secret.b | 1);
   }
   std::uint64_t rest = 0;
-  std::memcpy(&rest, text.data(), text.size());
+  if (!text.empty()) std::memcpy(&rest, text.data(), text.size());
   return keyed_hash(hash ^ rest, secret);
 }
 
