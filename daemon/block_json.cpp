@@ -21,6 +21,9 @@ Json evidence_json(const policy::Block& block) {
                {"users", evidence.users},
                {"failures", evidence.failures},
                {"successes", evidence.successes}};
+  if (evidence.soft_marks > 0) json["soft_marks"] = evidence.soft_marks;
+  if (evidence.trusted) json["trusted"] = true;
+  if (evidence.registered > 0) json["registered"] = evidence.registered;
   if (evidence.mark.size > 0) json["mark"] = utf8(evidence.mark.view());
   if (block.subject.kind == policy::SubjectKind::Prefix) json["offenders"] = evidence.offenders;
   if (!block.note.empty()) json["note"] = utf8(block.note);

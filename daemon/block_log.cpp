@@ -31,6 +31,9 @@ void append_evidence(std::string& line, const policy::Block& block) {
   if (evidence.users > 0) line += " users=" + std::to_string(evidence.users);
   if (evidence.failures > 0) line += " failures=" + std::to_string(evidence.failures);
   if (evidence.successes > 0) line += " successes=" + std::to_string(evidence.successes);
+  if (evidence.soft_marks > 0) line += " soft_marks=" + std::to_string(evidence.soft_marks);
+  if (evidence.trusted) line += " trusted=yes";
+  if (evidence.registered > 0) line += " registered=" + std::to_string(evidence.registered);
   if (block.packets_before > 0) line += " packets=" + std::to_string(block.packets_before);
   if (!block.note.empty()) line += " note=" + in_quotes(block.note);
   line += block.proven ? " proven=yes" : " proven=no";

@@ -62,8 +62,8 @@ std::expected<std::unique_ptr<Control>, std::string> Control::start(config::Sett
 }
 
 Control::Control(config::Settings settings)
-    : settings_(std::move(settings)), blocks_(config::block_options(settings_)), clock_(WallClock::now()),
-      started_(monotonic_now()) {}
+    : settings_(std::move(settings)), rules_(config::rules(settings_)), blocks_(config::block_options(settings_)),
+      clock_(WallClock::now()), started_(monotonic_now()) {}
 
 Control::~Control() {
   for (const int fd : {instance_, signals_, epoll_})
@@ -94,6 +94,7 @@ std::expected<void, std::string> Control::open() {
   if (!warning.empty()) spdlog::warn("{}", warning);
 
   blocks_.set_never_blocked(never_blocked({}));
+  blocks_.set_local(policy::PrefixSet(facts_.networks));
   auto rules = make_rules();
   const bool nobody_protected = rules->servers.empty();
   auto options = dataplane::options(settings_);
@@ -219,9 +220,8 @@ void Control::enforce() {
   auto changes = std::exchange(pending_, {});
   read_counters(changes);
   const bool enforced = apply(changes);
-  for (const auto& change : changes) {
-    if (enforced) mark_source(change.block, change.kind != BlockChange::Kind::Removed);
-  }
+  if (enforced)
+    for (const auto& change : changes) mark_source(change.block, change.kind != BlockChange::Kind::Removed);
   record(changes, now);
   const auto is_prefix = [](const BlockChange& change) {
     return change.block.subject.kind == policy::SubjectKind::Prefix;
@@ -269,6 +269,7 @@ policy::PrefixSet Control::let_through() const {
 }
 
 void Control::refresh_never_blocked() {
+  blocks_.set_local(policy::PrefixSet(facts_.networks));
   collect(blocks_.set_never_blocked(never_blocked({})));
   if (const auto replaced = nft_->replace_never_blocked(let_through()); !replaced) {
     spdlog::warn("{}; making the table anew", replaced.error().message);
@@ -306,23 +307,27 @@ std::vector<policy::Prefix> Control::trusted_within(const policy::Prefix& prefix
   return found;
 }
 
+// Those that are named, or the outside interfaces' own addresses; inline whoever is inside, whatever his address.
+std::vector<policy::Address> Control::servers() const {
+  auto servers = rules_.servers;
+  if (!servers.empty() || inline_mode()) return servers;
+  for (const auto& interface : settings_.ports.outside)
+    if (const auto found = facts_.addresses.find(interface); found != facts_.addresses.end())
+      servers.insert(servers.end(), found->second.begin(), found->second.end());
+  std::ranges::sort(servers);
+  return servers;
+}
+
 std::unique_ptr<const policy::Rules> Control::make_rules() const {
-  auto rules = std::make_unique<policy::Rules>(config::rules(settings_));
+  auto rules = std::make_unique<policy::Rules>(rules_);
   rules->drop_convicting = inline_mode() && !settings_.block.dry_run;
-  if (rules->servers.empty() && !inline_mode()) {
-    for (const auto& interface : settings_.ports.outside)
-      if (const auto found = facts_.addresses.find(interface); found != facts_.addresses.end())
-        rules->servers.insert(rules->servers.end(), found->second.begin(), found->second.end());
-    std::ranges::sort(rules->servers);
-  }
+  rules->servers = servers();
   std::vector<policy::Prefix> immune;
   for (const auto& [prefix, until] : immune_) immune.push_back(prefix);
   rules->never_blocked = never_blocked(immune);
   rules->blocked = blocks_.prefixes();
-  if (wellbeing_.state().unwell)
-    rules->soft = policy::Rules::Soft::Suspended;
-  else if (wellbeing_.state().answers_unseen || learning())
-    rules->soft = policy::Rules::Soft::Logged;
+  rules->follow(wellbeing_.state());
+  if (learning() && rules->soft == policy::Rules::Soft::Judged) rules->soft = policy::Rules::Soft::Logged;
   return rules;
 }
 

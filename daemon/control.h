@@ -84,6 +84,7 @@ private:
   void make_immune(const policy::Prefix& prefix, std::chrono::seconds length);
   void end_immunity(const policy::Prefix& within); // by hand
   void end_immunity();                             // of those whose time is up
+  std::vector<policy::Address> servers() const;    // protected; sorted
   std::unique_ptr<const policy::Rules> make_rules() const;
   nft::Layout layout() const;
   bool inline_mode() const noexcept { return settings_.mode == config::Mode::Inline; }
@@ -93,6 +94,7 @@ private:
   friend class Answers;
 
   const config::Settings settings_;
+  const policy::Rules rules_; // as the settings have them; make_rules() adds what the host and the moment do
   policy::BlockList blocks_;
   WallClock clock_;
   policy::Time started_;

@@ -111,6 +111,7 @@ bool Control::resynchronise() {
     retry_at_ = now + kRetry;
   } else {
     for (const auto& [subject, block] : blocks_) mark_source(block, true);
+    for (const auto& [subject, block] : blocks_.limits()) mark_source(block, true);
   }
   in_sync_ = installed.has_value();
   return in_sync_;

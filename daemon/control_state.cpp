@@ -63,6 +63,8 @@ void Control::open_state() {
   state_->write({learning_}, wall);
   if (learning())
     log_->alert("learning until=" + rfc3339(learning_end()) + " only_hard_marks_block=yes", monotonic_now(), clock_);
+  was_learning_ = learning();
+  dataplane_->publish(make_rules()); // with the blocked prefixes
 }
 
 void Control::restore_blocks(const StateContents& contents) {
@@ -92,7 +94,10 @@ void Control::restore_trust(const StateContents& contents) {
   }
 }
 
-bool Control::learning() const { return !learning_.armed && clock_.at(monotonic_now()) < learning_end(); }
+bool Control::learning() const {
+  if (!state_) return true; // whether we learn stands there: until it is read, nobody is blocked by mistake
+  return !learning_.armed && clock_.at(monotonic_now()) < learning_end();
+}
 WallTime Control::learning_end() const { return learning_.started.value_or(WallTime{}) + settings_.trust.learning; }
 
 void Control::arm() {
@@ -155,6 +160,8 @@ void Control::write_all() {
   StateChanges changes{AllGone<BlockRecord>{}, learning_};
   for (const auto& [subject, block] : blocks_) changes.emplace_back(to_record(block, clock_));
   for (const auto& [subject, block] : blocks_.limits()) changes.emplace_back(to_record(block, clock_));
+  for (const auto& climb : blocks_.snapshot().climbs)
+    changes.emplace_back(LadderRecord{climb.subject, climb.step, clock_.at(climb.ended)});
   state_->write(std::move(changes), clock_.at(monotonic_now()));
   trust_written_.clear(); // next time all of them
 }
@@ -166,8 +173,11 @@ void Control::record(const policy::BlockList::Changes& changes, policy::Time now
     const bool removed = change.kind == BlockChange::Kind::Removed;
     if (removed && change.ending == policy::Ending::Stopped) continue; // the next run goes on with it
     append(rows, change, now, clock_);
-    if (removed && change.block.proven && !change.block.limit && change.block.reason != policy::Reason::Manual)
-      rows.emplace_back(LadderRecord{change.block.subject, change.block.step, clock_.at(now)});
+    if (!removed || change.block.limit) continue;
+    if (const auto climb = blocks_.climb_of(change.block.subject))
+      rows.emplace_back(LadderRecord{climb->subject, climb->step, clock_.at(climb->ended)});
+    else
+      rows.emplace_back(Gone<LadderRecord>{change.block.subject});
   }
   const auto batch = rows.empty() ? state_->settled() : state_->write(std::move(rows), clock_.at(now));
   for (const auto& change : changes)

@@ -17,7 +17,6 @@ using policy::Why;
 constexpr auto kAlertEvery = 60s;    // of one kind
 constexpr auto kFollowEvery = 100ms; // under a storm the loop goes round far more often
 constexpr auto kPulseEvery = 1s;
-constexpr auto kLiftedWhenUnwell = 2min;
 constexpr std::size_t kTalkersNamed = 5;
 
 std::uint64_t requests_in(const dataplane::Counters& counters) {
@@ -64,23 +63,19 @@ void Control::watch_servers() {
   if (now < next_pulse_) return;
   next_pulse_ = now + kPulseEvery;
   const auto counters = dataplane_->counters();
-  auto& pulse = dataplane_->ledger().pulse;
-  policy::LastSecond second{pulse.asking.take(), pulse.answered.take(), pulse.served.take(), pulse.failed.take(),
-                            pulse.sources.take()};
   const auto requests = requests_in(counters), answers = counters.verdicts[static_cast<std::size_t>(Why::Answer)];
-  second.requests = requests - std::exchange(requests_seen_, requests);
-  second.answers = answers - std::exchange(answers_seen_, answers);
-
+  const auto second = dataplane_->ledger().take_second(requests - std::exchange(requests_seen_, requests),
+                                                       answers - std::exchange(answers_seen_, answers));
   const auto before = wellbeing_.state(), after = wellbeing_.note(second, now);
   for (const auto& alert : {health_alert(before, wellbeing_), sight_alert(before, wellbeing_)})
     if (!alert.empty()) log_->alert(alert, now, clock_);
-  if (after.unwell && !before.unwell) collect(blocks_.lift_since(now - kLiftedWhenUnwell));
+  if (after.unwell && !before.unwell) collect(blocks_.lift_since(now - policy::Wellbeing::kDoubtful));
   if (after != before) dataplane_->publish(make_rules());
   watch_loads(now);
 }
 
 void Control::watch_loads(policy::Time now) {
-  const auto servers = make_rules()->servers;
+  const auto servers = this->servers();
   const auto& loads = dataplane_->ledger().loads;
   const std::vector<policy::Address> everybody(1); // none are named: all inside together
   const auto& watched = servers.empty() ? everybody : servers;

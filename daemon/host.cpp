@@ -86,6 +86,7 @@ void take_address(const nlmsghdr* message, HostFacts& facts) {
   std::array<char, IF_NAMESIZE> name{};
   if (local != nullptr && if_indextoname(header->ifa_index, name.data()) != nullptr)
     facts.addresses[name.data()].push_back(address_of(local));
+  if (address != nullptr) facts.networks.push_back(policy::Prefix::of(address_of(address), header->ifa_prefixlen));
 }
 
 // Each hop of a multipath route: a rtnexthop with attributes of its own behind it.

@@ -15,6 +15,7 @@ namespace sipward::daemon {
 
 struct HostFacts {
   std::map<std::string, std::vector<policy::Address>> addresses; // by interface
+  std::vector<policy::Prefix> networks;                          // that these are in, on a link of ours
   std::vector<policy::Address> gateways;                         // of every default route
   std::vector<policy::Address> resolvers;                        // nameservers of resolv.conf(5)
 

@@ -29,7 +29,6 @@ namespace {
 using policy::BlockChange;
 
 constexpr std::uint64_t kProgressEvery = 4096; // packets
-constexpr auto kLiftedWhenUnwell = std::chrono::minutes(2);
 
 struct Free {
   void operator()(std::byte* memory) const noexcept { std::free(memory); }
@@ -191,17 +190,12 @@ void Replay::tell_counts(policy::Time now) {
 // Likewise: are the servers well, and are their answers in the capture?
 void Replay::watch_servers(const policy::Now& now) {
   next_second_ = now.time + std::chrono::seconds(1);
-  auto& pulse = ledger_.pulse;
-  const policy::LastSecond second{pulse.asking.take(),       pulse.answered.take(), pulse.served.take(),
-                                  pulse.failed.take(),       pulse.sources.take(),  std::exchange(requests_, 0),
-                                  std::exchange(answers_, 0)};
+  const auto second = ledger_.take_second(std::exchange(requests_, 0), std::exchange(answers_, 0));
   const auto before = wellbeing_.state(), after = wellbeing_.note(second, now.time);
   for (const auto& text : {health_alert(before, wellbeing_), sight_alert(before, wellbeing_)})
     if (!text.empty()) alert(text, now.time);
-  if (after.unwell && !before.unwell) enforce(blocks_.lift_since(now.time - kLiftedWhenUnwell), now);
-  rules_.soft = after.unwell           ? policy::Rules::Soft::Suspended
-                : after.answers_unseen ? policy::Rules::Soft::Logged
-                                       : policy::Rules::Soft::Judged;
+  if (after.unwell && !before.unwell) enforce(blocks_.lift_since(now.time - policy::Wellbeing::kDoubtful), now);
+  rules_.follow(after);
 }
 
 void Replay::alert(std::string text, policy::Time at) {

@@ -117,6 +117,7 @@ public:
     std::vector<Climb> climbs;
   };
   Snapshot snapshot() const;
+  std::optional<Climb> climb_of(const Subject& subject) const { return ladder_.find(subject); }
   // Into an empty list, which has been told who is never blocked. Blocks that have ended meanwhile are only remembered;
   // those that no longer fit the options are left out.
   Changes restore(Snapshot snapshot, Time now);

@@ -18,6 +18,12 @@ std::uint32_t Ladder::next(const Subject& subject, Time now) const {
   return now - ended > memory(step) ? 1 : std::min(step + 1, top());
 }
 
+std::optional<Climb> Ladder::find(const Subject& subject) const {
+  const auto at = climbed_.find(subject);
+  if (at == climbed_.end()) return std::nullopt;
+  return Climb{subject, at->second.first, at->second.second};
+}
+
 void Ladder::remember(const Climb& climb) {
   forget(climb.subject);
   // What nobody can come back to any more goes first; the top step's memory is the longest.

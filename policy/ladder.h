@@ -33,6 +33,7 @@ public:
   // The step for whoever comes back at `now`: one above his last, or the first if that is too long ago.
   std::uint32_t next(const Subject& subject, Time now) const;
 
+  std::optional<Climb> find(const Subject& subject) const;
   void remember(const Climb& climb);
   void forget(const Subject& subject);
   void clear();

@@ -13,6 +13,7 @@
 #include "policy/source_sketch.h"
 #include "policy/source_table.h"
 #include "policy/trust.h"
+#include "policy/wellbeing.h"
 
 // What the judge remembers, all of it, in memory that the caller hands in. Shared by all workers.
 namespace sipward::policy {
@@ -89,6 +90,17 @@ public:
   static constexpr std::uint32_t kTransactionS = 32;     // RFC 3261, section 17: 64 * T1
   static constexpr std::uint32_t kEchoS = 4 * 3600;      // nonces live for minutes, calls for hours
   static constexpr std::uint32_t kPortMinutes = 24 * 60; // registrations are refreshed within hours
+
+  // Control thread. What the pulse has noted since it was last asked, with what was counted elsewhere.
+  LastSecond take_second(std::uint64_t requests, std::uint64_t answers) noexcept {
+    return {pulse.asking.take(),
+            pulse.answered.take(),
+            pulse.served.take(),
+            pulse.failed.take(),
+            pulse.sources.take(),
+            requests,
+            answers};
+  }
 
   // A keyed hash of a text, together with a number.
   std::uint64_t hash(std::string_view text, std::uint64_t with = 0) const noexcept {

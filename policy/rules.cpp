@@ -32,6 +32,10 @@ bool Rules::is_blocked(const Address& address) const noexcept {
   return false;
 }
 
+void Rules::follow(const Wellbeing::State& state) noexcept {
+  soft = state.unwell ? Soft::Suspended : state.answers_unseen ? Soft::Logged : Soft::Judged;
+}
+
 void Rules::set(Class c, const RatePolicy& policy) noexcept {
   const auto i = static_cast<std::size_t>(c);
   rates_[i] = policy;

@@ -12,6 +12,7 @@
 #include "policy/source_table.h"
 #include "policy/time.h"
 #include "policy/trust.h"
+#include "policy/wellbeing.h"
 #include "sip/marks.h"
 
 namespace sipward::policy {
@@ -60,6 +61,8 @@ struct Rules {
   // What is judged but for hard marks: everything; everything, but only the log hears of it (learning, or no answers
   // are seen); nothing (our own server is unwell).
   enum class Soft : std::uint8_t { Judged, Logged, Suspended } soft = Soft::Judged;
+
+  void follow(const Wellbeing::State& state) noexcept; // sets `soft`
 
   MarkPolicy scanner;
   CountPolicy enumeration{.action = Action::Off}, auth_failure{.action = Action::Off};

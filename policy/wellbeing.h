@@ -33,6 +33,9 @@ public:
     friend bool operator==(const State&, const State&) = default;
   };
 
+  // When our server is found unwell, whoever was blocked in this time before may have done nothing wrong.
+  static constexpr Duration kDoubtful = std::chrono::minutes(2);
+
   // Once a second. What has changed is in the state.
   State note(const LastSecond& second, Time now);
   State state() const noexcept { return state_; }
