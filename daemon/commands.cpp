@@ -5,7 +5,9 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -19,6 +21,7 @@
 #include "daemon/control.h"
 #include "daemon/nft.h"
 #include "daemon/replay.h"
+#include "daemon/state.h"
 #include "daemon/version.h"
 
 namespace sipward::daemon {
@@ -28,6 +31,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kSettings[] = "/etc/sipward/sipward.yaml";
 constexpr char kSocket[] = "/run/sipward/control.sock";
+constexpr char kState[] = "/var/lib/sipward/sipward.db";
 
 int refuse(const std::string& why, Exit code = kRefused) {
   std::cerr << "sipward: " << why << "\n";
@@ -144,40 +148,69 @@ void tell_blocks(const Json& blocks) {
 
 // ---- what must work when no daemon answers: the kernel's table is still there, and a customer still waits
 
-// Runs `act` on the table that an earlier daemon left; without one there is nothing to do but to say so.
-template<typename Act>
-int without_daemon(const Asker& asker, const std::string& nobody, const std::string& done, Act act) {
+using AskedFor = std::function<bool(const policy::Subject&)>;
+
+// Takes blocks out of what an earlier daemon wrote down, so that the next one does not put them back: how many. Without
+// such a file there are none.
+std::expected<std::size_t, std::string> lift_in_state(const std::string& path, const AskedFor& asked_for) {
+  constexpr auto kPatience = std::chrono::seconds(5);
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return 0;
+  auto state = State::open(path);
+  if (!state) return std::unexpected(state.error());
+  StateChanges changes;
+  const auto wall = WallClock::now().at(monotonic_now());
+  for (const auto& record : (*state)->load().blocks)
+    if (asked_for(record.block.subject)) {
+      if (record.until > wall) changes.emplace_back(Gone<BlockRecord>{key_of(record)});
+      changes.emplace_back(Gone<LadderRecord>{record.block.subject});
+    }
+  const auto lifted = static_cast<std::size_t>(std::ranges::count_if(
+      changes, [](const auto& change) { return std::holds_alternative<Gone<BlockRecord>>(change); }));
+  if (changes.empty()) return lifted;
+  (*state)->write(std::move(changes), wall);
+  if (!(*state)->flush(kPatience)) return std::unexpected(path + ": " + (*state)->trouble());
+  return lifted;
+}
+
+// Lifts blocks in the table that an earlier daemon left, and in what it wrote down; without either there is nothing to
+// do but to say so.
+int lift_without_daemon(const Asker& asker, const std::string& state, const std::string& nobody,
+                        const std::string& done, const std::string& none, const AskedFor& asked_for) {
   auto table = nft::Nft::open();
   const auto there = table ? table->installed() : std::unexpected(table.error());
-  if (!there || !*there) return nobody_there(nobody);
-  const auto acted = act(*table);
-  if (!acted) return refuse(acted.error().message);
+  const bool has_table = there && *there;
+  const auto noted = lift_in_state(state, asked_for);
+  if (!noted) return refuse(noted.error());
+  if (!has_table && *noted == 0) return nobody_there(nobody);
+  std::size_t lifted = *noted;
+  if (has_table) {
+    const auto standing = table->lift([&](const nft::Element& element) { return asked_for(element.subject); });
+    if (!standing) return refuse(standing.error().message);
+    lifted += *standing;
+  }
+  if (lifted == 0 && !none.empty()) return refuse(none);
   if (asker.json)
     std::cout << Json{{"daemon", false}, {"done", done}}.dump(2) << "\n";
   else
-    std::cout << done << " (in nftables; no daemon is running)\n";
+    std::cout << done << " (no daemon is running)\n";
   return kDone;
 }
 
-int flush_without_daemon(const Asker& asker, const std::string& nobody) {
-  return without_daemon(asker, nobody, "every block lifted", [](nft::Nft& table) { return table.flush_elements(); });
+int flush_without_daemon(const Asker& asker, const std::string& state, const std::string& nobody) {
+  return lift_without_daemon(asker, state, nobody, "every block lifted", "", [](const auto&) { return true; });
 }
 
-int unblock_without_daemon(const Asker& asker, const std::string& text, const std::string& nobody) {
+int unblock_without_daemon(const Asker& asker, const std::string& state, const std::string& text,
+                           const std::string& nobody) {
   const auto prefix = policy::Prefix::parse(text);
   if (!prefix) return refuse("not an address or prefix: " + text);
-  return without_daemon(asker, nobody, to_string(*prefix) + " is not blocked any more",
-                        [&](nft::Nft& table) -> std::expected<void, nft::Error> {
-                          const auto lifted = table.lift([&](const nft::Element& element) {
-                            return prefix->holds(element.subject.prefix) ||
-                                   (prefix->is_host() && element.subject.kind == policy::SubjectKind::Host &&
-                                    element.subject.prefix.holds(prefix->base));
-                          });
-                          if (!lifted) return std::unexpected(lifted.error());
-                          if (*lifted == 0)
-                            return std::unexpected(nft::Error{ENOENT, to_string(*prefix) + " is not blocked"});
-                          return {};
-                        });
+  return lift_without_daemon(asker, state, nobody, to_string(*prefix) + " is not blocked any more",
+                             to_string(*prefix) + " is not blocked", [&](const policy::Subject& subject) {
+                               return prefix->holds(subject.prefix) ||
+                                      (prefix->is_host() && subject.kind == policy::SubjectKind::Host &&
+                                       subject.prefix.holds(prefix->base));
+                             });
 }
 
 std::int64_t seconds(const std::string& text) { return config::parse_duration(text)->count(); }
@@ -196,9 +229,16 @@ struct Words {
   std::vector<std::string> replay_servers;
   std::string replay_settings;
   Asker asker;
+  std::string state = kState;
   std::string subject, length = "1h", immune = "10m", reason, scope = "sip";
   int code = kDone; // what the command came to
 };
+
+// For what works without a daemon.
+CLI::App* finds_state(Words& words, CLI::App* command) {
+  command->add_option("--state", words.state, "without a daemon: the state database")->capture_default_str();
+  return command;
+}
 
 CLI::App* asks(Words& words, CLI::App* command) {
   command->add_option("--socket", words.asker.socket, "the daemon's control socket")->capture_default_str();
@@ -302,7 +342,7 @@ void add_block(CLI::App& app, Words& words) {
 }
 
 void add_unblock_and_flush(CLI::App& app, Words& words) {
-  auto* unblock_command = asks(words, app.add_subcommand("unblock", "Lift a block."));
+  auto* unblock_command = finds_state(words, asks(words, app.add_subcommand("unblock", "Lift a block.")));
   unblock_command->add_option("ADDR[/LEN]", words.subject, "whom")->required();
   unblock_command->add_option("--immune", words.immune, "and do not block it again for so long")
       ->check(duration_fault)
@@ -314,13 +354,15 @@ void add_unblock_and_flush(CLI::App& app, Words& words) {
           std::cout << done.value("subject", "") << " is not blocked any more"
                     << (done.value("immune_s", 0) > 0 ? ", and will not be for " + words.immune : "") << "\n";
         },
-        [&words](const std::string& nobody) { return unblock_without_daemon(words.asker, words.subject, nobody); });
+        [&words](const std::string& nobody) {
+          return unblock_without_daemon(words.asker, words.state, words.subject, nobody);
+        });
   });
 
-  asks(words, app.add_subcommand("flush", "Lift every block."))->callback([&words] {
+  finds_state(words, asks(words, app.add_subcommand("flush", "Lift every block.")))->callback([&words] {
     words.code = words.asker(
         {{"command", "flush"}}, [](const Json& done) { std::cout << done.value("flushed", 0) << " blocks lifted\n"; },
-        [&words](const std::string& nobody) { return flush_without_daemon(words.asker, nobody); });
+        [&words](const std::string& nobody) { return flush_without_daemon(words.asker, words.state, nobody); });
   });
 }
 

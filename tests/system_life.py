@@ -59,6 +59,93 @@ class Stop(LabTest):
         self.assertLess(seconds, 5)
 
 
+class Restart(LabTest):
+    """What outlasts the process: blocks, trust, and what has been learnt."""
+
+    def again(self, before, **changes):
+        """The next daemon, on the state that the one before has left."""
+        return Sipward(self.lab, self.program, state={"path": str(before.state)}, **changes)
+
+    def test_blocks_come_back_with_the_time_that_is_left(self):
+        for on_stop in ("remove", "keep"):
+            with self.subTest(on_stop=on_stop):
+                first = Sipward(self.lab, self.program, nftables={"on_stop": on_stop}, prefix={"offenders": 1})
+                self.lab.attacks.flood("198.51.100.66", count=2, per_second=20, user_agent=SCANNER)
+                self.assertTrue(first.holds("198.51.100.66"))
+                until = {block["subject"]: block["until"] for block in first.ask("blocks")}
+                self.assertEqual(set(until), {"198.51.100.66/32", "198.51.100.0/24"})
+                first.stop()
+                with self.again(first) as second:
+                    self.assertTrue(second.holds("198.51.100.66", seconds=0))
+                    self.assertTrue(second.holds("198.51.100.0", seconds=0, name="blocked_net_v4"))
+                    blocks = {block["subject"]: block["until"] for block in second.ask("blocks")}
+                    self.assertEqual(set(blocks), set(until))
+                    for subject, end in until.items():  # the two clocks drift by less than this
+                        self.assertEqual(blocks[subject][:19], end[:19])
+                    self.assertTrue(any("alert - restored blocks=2" in line for line in second.log()), second.log())
+                    before = self.lab.reached("198.51.100.66")
+                    self.lab.attacks.flood("198.51.100.66", count=20, per_second=100)
+                    self.assertEqual(self.lab.reached("198.51.100.66"), before)
+                    self.assertEqual(second.ask("flush")["flushed"], 2)
+
+    def test_who_was_unblocked_while_no_daemon_ran_stays_unblocked(self):
+        for on_stop in ("remove", "keep"):
+            for command in (("unblock", "198.51.100.66"), ("flush",)):
+                with self.subTest(on_stop=on_stop, command=command):
+                    first = Sipward(self.lab, self.program, nftables={"on_stop": on_stop})
+                    self.lab.attacks.flood("198.51.100.66", count=2, per_second=20, user_agent=SCANNER)
+                    self.assertTrue(first.holds("198.51.100.66"))
+                    first.stop()
+                    done = first.command(*command)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    with self.again(first) as second:
+                        self.assertEqual(second.ask("blocks"), [])
+                        self.assertEqual(second.in_set("blocked_v4"), set())
+
+    def test_a_customer_is_known_to_the_next_daemon(self):
+        def forged(daemon):
+            """Somebody sends a scanner's datagram in the customer's name, from a port of his own."""
+            self.lab.attacks.flood("203.0.113.50", count=1, per_second=1, user_agent=SCANNER)
+            time.sleep(0.5)
+            return {block["kind"] for block in daemon.ask("blocks")}
+
+        first = Sipward(self.lab, self.program)
+        with self.honest_phones(["203.0.113.50"], rate=4):
+            pass
+        first.stop()
+        with self.again(first) as second:
+            self.assertLessEqual(forged(second), {"endpoint"})
+            self.assertFalse(second.holds("203.0.113.50", seconds=0))
+        with Sipward(self.lab, self.program) as stranger:
+            self.assertEqual(forged(stranger), {"host"})
+
+    def test_a_first_start_learns_and_a_later_one_does_not(self):
+        learning = {"trust": {"learning": "1h"}}
+        with Sipward(self.lab, self.program, **learning) as first:
+            self.assertIsInstance(first.ask("status")["learning"], str)
+            self.lab.attacks.flood("198.51.100.71", count=400, per_second=400, user_agent="Yealink SIP-T46U")
+            self.lab.attacks.flood("198.51.100.72", count=2, per_second=20, user_agent=SCANNER)
+            self.assertTrue(first.holds("198.51.100.72"), "hard marks block")
+            self.assertFalse(first.holds("198.51.100.71", seconds=1), "all else does not")
+            self.assertIsNotNone(first.logged("would_block", "198.51.100.71/32"))
+            self.assertEqual(first.command("arm").returncode, 0)
+            self.assertIsNone(first.ask("status")["learning"])
+            self.lab.attacks.flood("198.51.100.73", count=400, per_second=400, user_agent="Yealink SIP-T46U")
+            self.assertTrue(first.holds("198.51.100.73"))
+            first.stop()
+            with self.again(first, **learning) as second:
+                self.assertIsNone(second.ask("status")["learning"])
+
+    def test_without_a_state_it_goes_on_and_says_so(self):
+        state = self.lab.dir / "somebody.db"
+        state.write_text("somebody else's file, and no database at all " * 100)
+        with Sipward(self.lab, self.program, state={"path": str(state)}) as daemon:
+            self.lab.attacks.flood("198.51.100.66", count=2, per_second=20, user_agent=SCANNER)
+            self.assertTrue(daemon.holds("198.51.100.66"))
+            self.assertIsNotNone(daemon.logged("block", "198.51.100.66/32"))
+            self.assertIn("somebody.db", daemon.output())
+
+
 class Start(LabTest):
     """What is wrong is named, with what to do; exit code 1."""
 

@@ -40,6 +40,7 @@ class Sipward:
         self.dir.mkdir()
         self.settings = self.dir / "sipward.yaml"
         self.settings.write_text(settings(self.dir, changes))
+        self.state = changes.get("state", {}).get("path", self.dir / "sipward.db")
         self.child = network.spawn("edge", [program, "run", "--config", self.settings], f"{self.dir.name}/output")
         if not wait_until(lambda: self.child.poll() is not None or self.ready(), 20):
             raise RuntimeError(f"sipward is not ready after 20 s: {self.output()}")
@@ -74,7 +75,8 @@ class Sipward:
 
     def command(self, *words):
         """`sipward WORDS --socket …` on the edge."""
-        return self.network.run("edge", [self.program, *words, "--socket", self.dir / "control.sock"], check=False)
+        state = ["--state", self.state] if words[0] in ("unblock", "flush") else []
+        return self.network.run("edge", [self.program, *words, "--socket", self.dir / "control.sock", *state], check=False)
 
     def ask(self, *words):
         """The JSON that a command prints."""
