@@ -85,41 +85,41 @@ void Judging::note_pulse(unsigned status) noexcept {
 
 // Our own server asks: what comes back with its branch, or later with its tag, is no intrusion.
 void Judging::observe_request(const sip::Message& message) noexcept {
-  if (!message.via_branch.empty()) ledger_.echoes.put(echo_hash(text(message.via_branch)), now_.s, 0);
-  if (!message.from_tag.empty()) ledger_.echoes.put(echo_hash(text(message.from_tag)), now_.s, Ledger::kDialogue);
+  const bool makes_trust = message.method == sip::Method::Register || message.method == sip::Method::Invite;
+  const auto known = echoed(Echo::Branch, message.via_branch); // a retransmission is credited no second time
+  if (!known) put_echo(Echo::Branch, message.via_branch, makes_trust ? Ledger::kAnswered : 0);
+  put_echo(Echo::Tag, message.from_tag, Ledger::kDialogue);
 }
 
 void Judging::note_echoes(const sip::Message& message) noexcept {
   if (!message.to_tag.empty()) {
-    const std::uint64_t hash = echo_hash(text(message.to_tag));
-    std::uint8_t note = ledger_.echoes.find(hash, now_.s, Ledger::kEchoS).value_or(0);
+    std::uint8_t note = echoed(Echo::Tag, message.to_tag).value_or(0);
     if (message.status < 300 && message.cseq_method != sip::Method::Register &&
         message.cseq_method != sip::Method::Options)
       note |= Ledger::kDialogue;
     // One call is credited once, however often its answer is repeated.
     const bool answered = message.cseq_method == sip::Method::Invite && message.status >= 200 && message.status < 300;
     if (answered && (note & Ledger::kCredited) == 0) note |= Ledger::kAnswered;
-    ledger_.echoes.put(hash, now_.s, note);
+    put_echo(Echo::Tag, message.to_tag, note);
   }
   for (const sip::Digest* digest : {&message.www_authenticate, &message.proxy_authenticate})
-    if (!digest->nonce.empty()) ledger_.echoes.put(echo_hash(text(digest->nonce)), now_.s, 0);
+    if (!echoed(Echo::Nonce, digest->nonce)) put_echo(Echo::Nonce, digest->nonce, 0);
 }
 
-// What is answered with success is given back to the meter, the request and the one that was challenged before it, all
-// but an eighth: however honest, no class is a free flood.
+// What is answered with success is given back to the meter, all but an eighth: however honest, no class is a free
+// flood.
 void Judging::settle_meter(const sip::Message& message, std::uint8_t& transaction) noexcept {
   const Class c = class_of(message.cseq_method);
   if ((transaction & (Ledger::kRefunded | Ledger::kLight)) != 0 || rules_.rate(c).action == Action::Off) return;
   transaction |= Ledger::kRefunded;
-  give_back(c, (proven_ ? 2 : 1) * Meter::kWhole - Meter::kExempt);
+  give_back(c, Meter::kWhole - Meter::kExempt);
 }
 
 Verdict Judging::success(const sip::Message& message, std::uint8_t& transaction) noexcept {
   settle_meter(message, transaction);
   if (message.status >= 300 || message.status < 200) return {Why::Answer};
+  if (message.cseq_method != sip::Method::Register) return {Why::Answer}; // anybody's OPTIONS is answered 200
   Source::count(source_->successes);
-  if (message.cseq_method != sip::Method::Register) return {Why::Answer};
-
   const std::uint64_t user = user_hash(message);
   source_->clear_user(user);
   const unsigned failures = source_->failures.load(std::memory_order_relaxed);
@@ -164,12 +164,25 @@ Verdict Judging::failure(const sip::Message& message) noexcept {
   if (subject != source_) Source::count(subject->failures);
   // Who registered before is no user tried; but one phone that fails is told from many.
   if (subject != source_ || !is_known(user)) subject->try_user(user);
-  if (level() == 0 && is_crowd(user)) return notify(Notice::UserUnderAttack, text(message.to_user));
+  if (is_crowd(user)) return notify(Notice::UserUnderAttack, text(message.to_user));
   const unsigned weight = Meter::kWhole * (1u + source_->soft());
   const bool often =
       rules_.auth_failure.action != Action::Off && subject->charge(kFailureMeter, rules_.failure_meter(), now_, weight);
   if (!is_known(user) && enumerates(*subject)) return convict(Why::Enumeration, rules_.enumeration.action);
-  return often ? convict(Why::AuthFailure, rules_.auth_failure.action) : Verdict{Why::Answer};
+  if (often || guesses_by_many_ports(user, weight)) return convict(Why::AuthFailure, rules_.auth_failure.action);
+  return {Why::Answer};
+}
+
+// One customer who guesses at several users, from port after port, each too seldom to be told: he has lost our trust.
+bool Judging::guesses_by_many_ports(std::uint64_t user, unsigned weight) noexcept {
+  if (level() == 0 || !proven_ || !is_one_customer() || is_known(user)) return false;
+  source_->try_user(user);
+  const bool over =
+      rules_.auth_failure.action != Action::Off && source_->charge(kFailureMeter, rules_.failure_meter(), now_, weight);
+  if (!over || source_->users_tried() < 2) return false;
+  ledger_.trust.forget(case_.place.key);
+  source_->set_level(0);
+  return true;
 }
 
 // Do many sources guess this user's password, each too slowly to be told apart? True once for each such time.
@@ -177,7 +190,7 @@ bool Judging::is_crowd(std::uint64_t user) noexcept {
   Source* target = ledger_.targets.find_or_insert(Ledger::target_key(user), now_);
   if (target == nullptr) return false;
   target->touch(now_, kTargetS / 8);
-  target->try_user(source_hash());
+  target->try_user(level() > 0 ? port_hash() : source_hash()); // a trusted one may change his port at each try
   const unsigned sources = target->users_tried();
   if (sources < kSourcesOnOneUser / 2) target->clear(Source::kWatched);
   if (sources < kSourcesOnOneUser || target->has(Source::kWatched)) return false;

@@ -208,7 +208,9 @@ void BlockList::set_on_ladder(Block& block) const {
 // Does a block whose time is up go on? One that may climb no higher than to a step below the top ends there: what is
 // capped is perhaps no attacker, and has to get its chance.
 bool BlockList::goes_on(const Block& block) const {
-  if (!climbs(block)) return false;
+  // Whose packets a prefix's counter counts is not known: perhaps an innocent neighbour's. The next proven offender
+  // brings it back, a step higher.
+  if (!climbs(block) || block.subject.kind == SubjectKind::Prefix) return false;
   const auto watch = watches_.find(block.subject);
   const bool still_sends =
       watch != watches_.end() && watch->second.sent_after && *watch->second.sent_after >= block.until - kLastMinute;
@@ -228,7 +230,7 @@ void BlockList::renew(const Subject& subject, Time now, Changes& changes) {
 std::vector<Subject> BlockList::count_due(Time now) {
   std::vector<Subject> due;
   const Time until = now + kLastMinute;
-  for (const SubjectKind kind : {SubjectKind::Host, SubjectKind::Prefix, SubjectKind::Endpoint}) {
+  for (const SubjectKind kind : {SubjectKind::Host, SubjectKind::Endpoint}) {
     const auto& ends = blocks_.ends(kind);
     const auto take = [&](auto from, Time to) {
       for (; from != ends.end() && from->first <= to; ++from)

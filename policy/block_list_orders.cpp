@@ -82,7 +82,7 @@ BlockList::Changes BlockList::lift_since(Time since) {
   for (auto at = blocks_.begin(); at != blocks_.end();) {
     const auto& [subject, block] = *at++;
     if (!doubtful(block)) continue;
-    if (subject.kind == SubjectKind::Host) neighbours_.forget(subject.prefix);
+    if (subject.kind == SubjectKind::Host) neighbours_.forget(prefix_of(subject.prefix.base), subject);
     remove(subject, Ending::Lifted, changes);
   }
   for (auto at = limits_.begin(); at != limits_.end();) {

@@ -9,7 +9,8 @@ namespace {
 constexpr std::size_t kSoftMarksTogether = 3; // in one message they are as good as a hard one
 constexpr std::uint32_t kAgainS = 10;         // a phone that failed tries again no sooner, or not often
 constexpr std::uint32_t kProbes = 4;          // the first packets of a source, in which they are looked for
-constexpr sip::Mark kEmptyProbes{"empty_probes", sip::Weight::Hard};
+constexpr std::uint32_t kProbesS = 1;         // and a fraction: a scanner does not wait, phones seldom meet
+constexpr sip::Mark kEmptyProbes{"empty_probes", sip::Weight::Soft};
 constexpr std::uint8_t kPeerLevel = 3; // a carrier: as a large office
 
 // What a datagram is taken for. One that did not reach us whole is judged by what there is of it: its shape is not its
@@ -36,6 +37,11 @@ void acquaint(const Rules& rules, const Ledger& ledger, const Case& c, Source& s
   const Trustee* trustee = ledger.trust.find(c.place.key, now.s);
   const std::uint8_t known = trustee != nullptr ? trustee->level() : std::uint8_t{0};
   source.set_level(rules.peers.holds(c.datagram.source) ? std::max(known, kPeerLevel) : known);
+}
+
+// An IPv6 source is a whole network: somebody in it may be never blocked although it is.
+bool is_spared(const Rules& rules, const Address& source) noexcept {
+  return source.family == Family::V6 && rules.never_blocked.holds(source);
 }
 
 // Does a packet that is not judged fall to blocks? In monitor mode it is the kernel's to drop.
@@ -111,7 +117,7 @@ Verdict decide(const Rules& rules, Ledger& ledger, sip::AgentCache& names, const
     const bool blocked = source->blocked(now);
     if (blocked ? source->count_packet() : source->touch(now, rules.users_s()))
       acquaint(rules, ledger, c, *source, now);
-    if (blocked) return {Why::Blocked, true};
+    if (blocked && !is_spared(rules, c.datagram.source)) return {Why::Blocked, true};
   }
   const bool trusted = source != nullptr && source->level() > 0;
   if (!trusted && rules.is_blocked(c.datagram.source) && !rules.never_blocked.holds(c.datagram.source))
@@ -125,8 +131,9 @@ Verdict let_by(const Rules& rules, const Ledger& ledger, const Case& c, Why why,
   const Datagram& datagram = c.datagram;
   if (!in_scope(rules, datagram)) return {why};
   const Source* source = ledger.sources.find(c.place);
-  if (source != nullptr && source->blocked(now)) return {Why::Blocked, true};
-  if (rules.is_blocked(datagram.source) && !rules.never_blocked.holds(datagram.source))
+  if (source != nullptr && source->blocked(now) && !is_spared(rules, datagram.source)) return {Why::Blocked, true};
+  if (rules.is_blocked(datagram.source) && !rules.never_blocked.holds(datagram.source) &&
+      !rules.peers.holds(datagram.source) && ledger.trust.find(c.place.key, now.s) == nullptr)
     return {Why::BlockedPrefix, true};
   return {why};
 }
@@ -204,15 +211,24 @@ void Judging::give_back(Class c, unsigned weight) noexcept {
 Verdict Judging::judge_request(const sip::Message& message, sip::Method method, bool over) noexcept {
   ledger_.pulse.sources.note(source_hash());
   if (source_ == nullptr) return {Why::Unmetered};
-  if (level() > 0) ledger_.pulse.asking.note(source_hash());
   const Standing standing = standing_of(message);
+  if (asks(message)) ledger_.pulse.asking.note(source_hash());
   const Class c = class_of(method);
   if (standing.exempt()) {
     if (charged_) give_back(c, Meter::kWhole);
     return exempt(Why::Clean);
   }
   if (charged_ && standing.weight < Meter::kWhole) give_back(c, Meter::kWhole - standing.weight);
-  return over && standing.weight > 0 ? exceed(c, rules_.rate(c).action) : Verdict{Why::Clean};
+  if (!over || standing.weight == 0) return {Why::Clean};
+  // Nothing was charged for it, so its answer gives nothing back.
+  const auto note = ledger_.transactions.find(transaction_, now_.s, Ledger::kTransactionS).value_or(0);
+  ledger_.transactions.put(transaction_, now_.s, note | Ledger::kRefunded);
+  return exceed(c, rules_.rate(c).action);
+}
+
+// Does somebody whom we trust wait for an answer? Not what anybody may send in his name, and an ACK has none.
+bool Judging::asks(const sip::Message& message) const noexcept {
+  return level() > 0 && message.method != sip::Method::Ack && (proven_ || known_port());
 }
 
 // Notes the request for when its answer comes, and what it shows of its sender.
@@ -220,15 +236,15 @@ Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
   Standing standing;
   const sip::Digest& digest =
       message.authorization.response.present() ? message.authorization : message.proxy_authorization;
-  const bool answers_challenge =
-      digest.response.present() && !digest.nonce.empty() && echoed(text(digest.nonce)).has_value();
-  std::optional<std::uint8_t> tag;
-  if (!message.to_tag.empty()) tag = echoed(text(message.to_tag));
+  std::optional<std::uint8_t> nonce;
+  if (digest.response.present()) nonce = echoed(Echo::Nonce, digest.nonce);
+  const bool answers_challenge = nonce.has_value();
+  const auto tag = echoed(Echo::Tag, message.to_tag);
   proven_ = answers_challenge || tag;
   if (proven_) source_->set(Source::kProven);
   standing.in_dialogue = tag && (*tag & Ledger::kDialogue) != 0 && message.method != sip::Method::Register;
   if (tag && (*tag & Ledger::kAnswered) != 0) { // who talks in a call that was answered: once for each
-    ledger_.echoes.put(echo_hash(text(message.to_tag)), now_.s, Ledger::kDialogue | Ledger::kCredited);
+    put_echo(Echo::Tag, message.to_tag, Ledger::kDialogue | Ledger::kCredited);
     grant_trust(0, false);
   }
   const auto before = ledger_.transactions.find(transaction_, now_.s, Ledger::kTransactionS);
@@ -236,6 +252,12 @@ Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
                                               : is_repeated(transaction_, before);
   if (standing.retransmission || standing.in_dialogue) return standing;
   if (message.method == sip::Method::Register) standing.weight = weigh(transaction_, user_, answers_challenge);
+  // The request that was challenged is given back, once for each challenge: it was half of this one.
+  if (answers_challenge && (*nonce & Ledger::kCredited) == 0) {
+    put_echo(Echo::Nonce, digest.nonce, Ledger::kCredited);
+    const Class c = class_of(message.method);
+    if (standing.weight == Meter::kWhole && rules_.rate(c).action != Action::Off) give_back(c, Meter::kWhole);
+  }
   if (answers_challenge)
     note_handshake(user_);
   else if (!before && level() == 0 && !is_known(user_))
@@ -290,13 +312,15 @@ void Judging::note_handshake(std::uint64_t user) noexcept {
 // An answer to a request of our server, by the branch that it made; the rest is a flood like any other.
 Verdict Judging::judge_response(const sip::Message& message) noexcept {
   if (source_ == nullptr) return {Why::Response};
-  const auto asked = ledger_.echoes.find(echo_hash(text(message.via_branch)), now_.s, Ledger::kEchoS);
+  const auto asked = echoed(Echo::Branch, message.via_branch);
   if (asked) {
     source_->set(Source::kProven);
     proven_ = true;
     const bool success = message.status >= 200 && message.status < 300;
-    if (success && (message.cseq_method == sip::Method::Register || message.cseq_method == sip::Method::Invite))
-      grant_trust(0, false); // our own server registers there, or calls
+    if (success && (*asked & Ledger::kAnswered) != 0) { // our own server registers there, or calls: once for each
+      put_echo(Echo::Branch, message.via_branch, Ledger::kCredited);
+      grant_trust(0, false);
+    }
     return exempt(Why::Response);
   }
   return exempt(Why::Response, Meter::kWhole);
@@ -307,7 +331,7 @@ Verdict Judging::judge_response(const sip::Message& message) noexcept {
 bool Judging::is_probe() noexcept {
   if (source_->level() > 0 || source_->packets.load(std::memory_order_relaxed) > kProbes) return false;
   const std::uint64_t hash = ledger_.hash({}, case_.place.key);
-  const auto before = ledger_.transactions.find(hash, now_.s, Ledger::kTransactionS);
+  const auto before = ledger_.transactions.find(hash, now_.s, kProbesS);
   const auto low_octet = static_cast<std::uint8_t>(port());
   ledger_.transactions.put(hash, now_.s, low_octet);
   return before && *before != low_octet;

@@ -37,6 +37,7 @@ private:
   Verdict judge_response(const sip::Message& message) noexcept;
   Verdict judge_malformed(const sip::Message& message, Class c, bool over) noexcept;
   bool is_probe() noexcept;
+  bool asks(const sip::Message& message) const noexcept;
   void fetch_memories(const sip::Message& message) noexcept;
   Standing standing_of(const sip::Message& message) noexcept;
   bool is_repeated(std::uint64_t hash, std::optional<std::uint8_t> before) noexcept;
@@ -55,6 +56,8 @@ private:
   Verdict failure(const sip::Message& message) noexcept;
   Verdict tried_in_vain(const sip::Message& message) noexcept;
   Source* answerable() noexcept;
+  bool guesses_by_many_ports(std::uint64_t user, unsigned weight) noexcept;
+  bool is_one_customer() const noexcept;
   bool enumerates(const Source& subject) const noexcept;
   bool is_crowd(std::uint64_t user) noexcept;
   std::uint64_t plausible_hash() const noexcept;
@@ -80,11 +83,18 @@ private:
   std::uint8_t level() const noexcept { return source_ != nullptr ? source_->level() : std::uint8_t{0}; }
   std::string_view text(sip::Span part) const noexcept { return part.in(payload_); }
   std::uint64_t user_hash(const sip::Message& message) const noexcept { return ledger_.hash(text(message.to_user)); }
-  std::uint64_t echo_hash(std::string_view what) const noexcept { return ledger_.hash(what, case_.place.key); }
+  // What our server has sent to this source, each kind by itself: a tag is no nonce, and neither is a branch.
+  enum class Echo : std::uint64_t { Tag = 1, Nonce, Branch };
+  std::uint64_t echo_hash(Echo kind, std::string_view what) const noexcept {
+    return ledger_.hash(what, case_.place.key ^ static_cast<std::uint64_t>(kind) << 40);
+  }
   std::uint64_t source_hash() const noexcept { return case_.place.hash; }
-  // The note of what our server has sent to this source.
-  std::optional<std::uint8_t> echoed(std::string_view what) const noexcept {
-    return ledger_.echoes.find(echo_hash(what), now_.s, Ledger::kEchoS);
+  std::optional<std::uint8_t> echoed(Echo kind, sip::Span what) const noexcept { // its note
+    if (what.empty()) return std::nullopt;
+    return ledger_.echoes.find(echo_hash(kind, text(what)), now_.s, Ledger::kEchoS);
+  }
+  void put_echo(Echo kind, sip::Span what, std::uint8_t note) noexcept {
+    if (!what.empty()) ledger_.echoes.put(echo_hash(kind, text(what)), now_.s, note);
   }
   std::uint64_t transaction_hash(const sip::Message& message, sip::Method method) const noexcept;
   SourceKey endpoint_key() const noexcept { return ledger_.endpoint_key(case_.place.key, port()); }

@@ -55,7 +55,7 @@ class Ledger {
 public:
   // Octets of memory that a ledger of `capacity` sources needs, a multiple of 64.
   static std::size_t octets(std::uint32_t capacity) noexcept {
-    return SourceTable::octets(capacity) + 2 * SourceTable::octets(few(capacity)) + TrustTable::octets(few(capacity)) +
+    return SourceTable::octets(capacity) + 2 * SourceTable::octets(few(capacity)) + TrustTable::octets(some(capacity)) +
            RecentSet::octets(capacity) + 2 * RecentSet::octets(some(capacity));
   }
 
@@ -63,7 +63,7 @@ public:
   Ledger(std::span<std::byte> memory, std::uint32_t capacity, Secret secret) noexcept
       : sources(part(memory, SourceTable::octets(capacity)), capacity, secret),
         endpoints(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret),
-        trust(part(memory, TrustTable::octets(few(capacity))), few(capacity), secret),
+        trust(part(memory, TrustTable::octets(some(capacity))), some(capacity), secret),
         transactions(part(memory, RecentSet::octets(capacity)), capacity),
         echoes(part(memory, RecentSet::octets(some(capacity))), some(capacity)),
         known_users(part(memory, RecentSet::octets(some(capacity))), some(capacity)),

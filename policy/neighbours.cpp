@@ -24,6 +24,11 @@ void Neighbours::forget(const Prefix& hosts) {
       std::erase_if(offenders, [&](const Offender& offender) { return hosts.holds(offender.host.prefix); });
 }
 
+void Neighbours::forget(const Prefix& prefix, const Subject& host) {
+  const auto at = prefixes_.find(prefix);
+  if (at != prefixes_.end()) std::erase_if(at->second, [&](const Offender& offender) { return offender.host == host; });
+}
+
 // Makes room for one more prefix. Those that are out of date go, but looking for them takes long: once a minute at
 // most. In between it is whichever stands next to the newcomer, so that a storm of forged prefixes mostly pushes out
 // its own.

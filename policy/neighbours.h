@@ -25,7 +25,8 @@ public:
   // Counts one more host of a prefix: the same one counts once, with what was last known of it.
   Count add(const Prefix& prefix, const Subject& host, bool proven, Time at);
 
-  void forget(const Prefix& hosts); // those inside it
+  void forget(const Prefix& hosts);                       // those inside it; walks through all
+  void forget(const Prefix& prefix, const Subject& host); // one of a prefix
   void clear() { prefixes_.clear(); }
 
 private:

@@ -50,8 +50,11 @@ SubjectKind Judging::who_answers(Why why, bool hard, Action& action) const noexc
     action = Action::Limit;
     return SubjectKind::Host;
   }
-  // Whoever knows a customer's port could have him cut off by one forged datagram.
-  if (!proven_ && known_port()) action = Action::Log;
+  // Whoever knows a customer's port could have him cut off by one forged datagram; a carrier's everybody knows. And
+  // after a restart we do not know the ports yet.
+  const Trustee* trustee = ledger_.trust.find(case_.place.key, now_.s);
+  const bool ports_unknown = trustee != nullptr && !trustee->heard();
+  if (!proven_ && (known_port() || ports_unknown || rules_.peers.holds(stranger()))) action = Action::Log;
   return SubjectKind::Endpoint;
 }
 
@@ -62,15 +65,17 @@ bool Judging::is_proven() const noexcept {
   return proven_ || (endpoint_ != nullptr && endpoint_->has(Source::kProven) && !known_port());
 }
 
+bool Judging::is_one_customer() const noexcept {
+  const Trustee* trustee = ledger_.trust.find(case_.place.key, now_.s);
+  return trustee != nullptr && trustee->level() == 1 && trustee->registered() < kFewUsers &&
+         !rules_.peers.holds(stranger());
+}
+
 // One customer who scans, or tries one user after another, has lost our trust. A phone with an old password has not,
 // nor has a building for one of its many.
 void Judging::forfeit_trust(Why why) noexcept {
-  const Trustee* trustee = ledger_.trust.find(case_.place.key, now_.s);
-  if (!offence_.proven || is_flood(why) || trustee == nullptr || trustee->level() > 1 ||
-      trustee->registered() >= kFewUsers)
-    return;
+  if (!offence_.proven || is_flood(why) || !is_one_customer()) return;
   if (why == Why::AuthFailure && endpoint_ != nullptr && endpoint_->users_tried() <= 1) return;
-  if (rules_.peers.holds(stranger())) return;
   ledger_.trust.forget(case_.place.key);
   source_->set_level(0);
 }

@@ -51,10 +51,18 @@ Trustee* TrustTable::find_or_insert(SourceKey key, std::uint32_t now_s) noexcept
     for (auto& word : soonest->users) word.store(0, kRelaxed);
     soonest->until_s.store(now_s + 1, kRelaxed); // until the caller says how long
     soonest->since_s.store(now_s, kRelaxed);
+    soonest->heard_s.store(0, kRelaxed);
     for (auto* count : {&soonest->hour, &soonest->this_hour, &soonest->last_hour}) count->store(0, kRelaxed);
     soonest->key.store(key, std::memory_order_release);
     return soonest;
   }
+}
+
+bool TrustTable::forgotten(SourceKey key, std::uint32_t now_s) const noexcept {
+  const Trustee* const bucket = bucket_of(key);
+  for (std::size_t i = 0; i < kWays; ++i)
+    if (bucket[i].key.load(std::memory_order_acquire) == key) return !bucket[i].valid(now_s);
+  return false;
 }
 
 void TrustTable::forget(SourceKey key) noexcept {

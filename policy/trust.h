@@ -25,6 +25,7 @@ struct alignas(64) Trustee {
   Atomic<std::uint32_t> until_s, since_s;     // trusted until then, unless it succeeds again; and since when
   Atomic<std::uint32_t> hour;                 // the hour in which it succeeded last ...
   Atomic<std::uint32_t> this_hour, last_hour; // ... successes of any kind in it, and in the hour before
+  Atomic<std::uint32_t> heard_s;              // the last success since we started; 0: none yet
 
   void count_user(std::uint64_t hash) noexcept {
     users[hash >> 62].fetch_or(std::uint64_t{1} << (hash >> 56 & 63), std::memory_order_relaxed);
@@ -36,6 +37,7 @@ struct alignas(64) Trustee {
   }
   // One more success. Two workers may lose one.
   void count_answer(std::uint32_t now_s) noexcept {
+    heard_s.store(now_s + 1, std::memory_order_relaxed);
     const std::uint32_t now_hour = now_s / 3600, before = hour.load(std::memory_order_relaxed);
     const std::uint32_t count = this_hour.load(std::memory_order_relaxed);
     if (now_hour == before) return this_hour.store(count + 1, std::memory_order_relaxed);
@@ -51,6 +53,7 @@ struct alignas(64) Trustee {
   std::uint32_t answered_per_hour() const noexcept { // of its last two hours the busier
     return std::max(this_hour.load(std::memory_order_relaxed), last_hour.load(std::memory_order_relaxed));
   }
+  bool heard() const noexcept { return heard_s.load(std::memory_order_relaxed) != 0; }
   bool valid(std::uint32_t now_s) const noexcept { return until_s.load(std::memory_order_relaxed) > now_s; }
   // 1 for a home, 2 for an office, 3 for a large one, 4 beyond: users or, of a trunk that registers none, answers.
   std::uint8_t level() const noexcept {
@@ -75,7 +78,8 @@ public:
   // Any worker, or the control thread while it restores what was known. In a full bucket the one whose trust ends
   // soonest makes room.
   Trustee* find_or_insert(SourceKey key, std::uint32_t now_s) noexcept;
-  void forget(SourceKey key) noexcept; // any thread
+  void forget(SourceKey key) noexcept;                               // any thread
+  bool forgotten(SourceKey key, std::uint32_t now_s) const noexcept; // it was trusted, and has not been displaced
 
   // Control thread: every trustee of lines [from, from + count).
   template<typename Each>
