@@ -102,7 +102,7 @@ void BlockLog::write(const BlockChange& change, policy::Time at, const WallClock
 
 void BlockLog::summarise(policy::Time at, const WallClock& clock) {
   const auto second = std::chrono::floor<std::chrono::seconds>(at).time_since_epoch().count();
-  if (second == state_->second) return;
+  if (second <= state_->second) return; // a line may be told late
   if (state_->held_blocks + state_->held_unblocks > 0) {
     if (state_->format == config::LogFormat::Json) {
       const nlohmann::ordered_json summary = {{"time", rfc3339(clock.at(at))},

@@ -160,13 +160,15 @@ std::expected<std::size_t, std::string> lift_in_state(const std::string& path, c
   if (!state) return std::unexpected(state.error());
   StateChanges changes;
   const auto wall = WallClock::now().at(monotonic_now());
-  for (const auto& record : (*state)->load().blocks)
-    if (asked_for(record.block.subject)) {
-      if (record.until > wall) changes.emplace_back(Gone<BlockRecord>{key_of(record)});
-      changes.emplace_back(Gone<LadderRecord>{record.block.subject});
-    }
-  const auto lifted = static_cast<std::size_t>(std::ranges::count_if(
-      changes, [](const auto& change) { return std::holds_alternative<Gone<BlockRecord>>(change); }));
+  const StateContents contents = (*state)->load();
+  std::size_t lifted = 0;
+  for (const auto& record : contents.blocks) {
+    if (!asked_for(record.block.subject)) continue;
+    changes.emplace_back(Gone<BlockRecord>{key_of(record)});
+    lifted += record.until > wall;
+  }
+  for (const auto& record : contents.ladder) // and is forgiven
+    if (asked_for(record.subject)) changes.emplace_back(Gone<LadderRecord>{record.subject});
   if (changes.empty()) return lifted;
   (*state)->write(std::move(changes), wall);
   if (!(*state)->flush(kPatience)) return std::unexpected(path + ": " + (*state)->trouble());
@@ -205,12 +207,12 @@ int unblock_without_daemon(const Asker& asker, const std::string& state, const s
                            const std::string& nobody) {
   const auto prefix = policy::Prefix::parse(text);
   if (!prefix) return refuse("not an address or prefix: " + text);
-  return lift_without_daemon(asker, state, nobody, to_string(*prefix) + " is not blocked any more",
-                             to_string(*prefix) + " is not blocked", [&](const policy::Subject& subject) {
-                               return prefix->holds(subject.prefix) ||
-                                      (prefix->is_host() && subject.kind == policy::SubjectKind::Host &&
-                                       subject.prefix.holds(prefix->base));
-                             });
+  return lift_without_daemon(
+      asker, state, nobody, to_string(*prefix) + " is not blocked any more", to_string(*prefix) + " is not blocked",
+      [&](const policy::Subject& subject) { // as the daemon does
+        if (subject.kind == policy::SubjectKind::Prefix) return subject.prefix == *prefix;
+        return prefix->is_host() ? subject.prefix.holds(prefix->base) : subject.prefix == *prefix;
+      });
 }
 
 std::int64_t seconds(const std::string& text) { return config::parse_duration(text)->count(); }

@@ -176,7 +176,10 @@ void Control::read_signals() {
 // The wall clock may be set after we started; blocks are timed by the other one.
 void Control::follow_clock() {
   const auto now = WallClock::now();
-  if (std::chrono::abs(now.offset - clock_.offset) > kClockStep) clock_ = now;
+  const auto step = now.offset - clock_.offset;
+  if (std::chrono::abs(step) <= kClockStep) return;
+  clock_ = now;
+  shift_learning(step);
 }
 
 // Asks the kernel for addresses and routes when it says that they changed, at most once a second: a routing daemon at
@@ -207,7 +210,8 @@ void Control::collect(policy::BlockList::Changes changes) {
   pending_.insert(pending_.end(), std::make_move_iterator(changes.begin()), std::make_move_iterator(changes.end()));
 }
 
-// Carries out what has been decided: kernel, workers, log, in this order. A line is only written once its block stands.
+// Carries out what has been decided: kernel, workers, state and log, in this order. While the kernel refuses, what is
+// decided is noted all the same, and an alert says so (resynchronise()).
 void Control::enforce() {
   const auto now = monotonic_now();
   if (blocks_.withheld() != withheld_seen_ && now >= next_fuse_alert_) {
@@ -220,8 +224,10 @@ void Control::enforce() {
   auto changes = std::exchange(pending_, {});
   read_counters(changes);
   const bool enforced = apply(changes);
-  if (enforced)
-    for (const auto& change : changes) mark_source(change.block, change.kind != BlockChange::Kind::Removed);
+  for (const auto& change : changes) {
+    const bool stands = change.kind != BlockChange::Kind::Removed;
+    if (enforced || !stands) mark_source(change.block, stands); // who is forgiven passes, whatever nftables says
+  }
   record(changes, now);
   const auto is_prefix = [](const BlockChange& change) {
     return change.block.subject.kind == policy::SubjectKind::Prefix;

@@ -67,6 +67,7 @@ private:
   bool learning() const;
   WallTime learning_end() const;
   void arm();
+  void shift_learning(std::chrono::nanoseconds step);
   void tend_state();
   void write_trust();
   void write_all();
@@ -114,6 +115,7 @@ private:
   std::unique_ptr<State> state_;
   Learning learning_;
   bool was_learning_ = false;
+  bool learns_since_now_ = false;                                      // since this start: there was no history
   std::string state_trouble_;                                          // as told in the log
   std::unordered_map<policy::SourceKey, std::uint32_t> trust_written_; // until when they are trusted, as on file
   policy::Time next_trust_, next_retention_;
@@ -126,6 +128,8 @@ private:
   std::deque<Line> lines_;
   policy::Wellbeing wellbeing_; // of the protected servers
   policy::Surges surges_;
+  std::vector<policy::Address> watched_; // the servers whose traffic is ...
+  std::vector<policy::Traffic> counted_; // ... and what the workers had counted for each
   policy::Time next_pulse_;
   std::uint64_t requests_seen_ = 0, answers_seen_ = 0;
   std::string gone_port_; // an interface that was deleted, as told in the log

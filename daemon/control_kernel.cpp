@@ -123,7 +123,9 @@ void Control::mark_source(const policy::Block& block, bool stands) {
   if (!is_in_kernel(block)) return;
   policy::enact(dataplane_->ledger(), block, stands, settings_.sources.ipv6_prefix, policy::Now(monotonic_now()));
   if (block.subject.kind != policy::SubjectKind::Host || block.limit) return;
-  if (stands)
+  // An IPv6 host is a network: a NIC would drop the never-blocked in it.
+  const bool v6 = block.subject.prefix.base.family == policy::Family::V6;
+  if (stands && !(v6 && let_through().overlaps(block.subject.prefix)))
     dataplane_->drop_early(block.subject.prefix, block.evidence.rate_per_s);
   else
     dataplane_->let_in(block.subject.prefix);

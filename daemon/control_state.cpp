@@ -53,11 +53,12 @@ void Control::open_state() {
     state_ = std::move(*opened);
   }
   StateContents contents = state_->load();
-  restore_blocks(contents);
-  restore_trust(contents);
   const auto wall = clock_.at(monotonic_now());
   believes_clock_ = !contents.saved_at || wall >= *contents.saved_at; // else it was set back, or is not set yet
+  restore_trust(contents); // first: the trusted pass the prefixes that come back
+  restore_blocks(contents);
   learning_ = contents.learning;
+  learns_since_now_ = !learning_.started;
   const bool first_start = !learning_.started && contents.trust.empty() && contents.blocks.empty();
   if (!learning_.started) learning_.started = first_start ? wall : wall - settings_.trust.learning;
   state_->write({learning_}, wall);
@@ -67,16 +68,26 @@ void Control::open_state() {
   dataplane_->publish(make_rules()); // with the blocked prefixes
 }
 
+// With the time that is left, but never more than they had; and for no longer than the first step, if the clock that
+// tells what is left is not to be believed.
 void Control::restore_blocks(const StateContents& contents) {
+  const auto now = monotonic_now();
   policy::BlockList::Snapshot snapshot;
-  for (const auto& record : contents.blocks) snapshot.blocks.push_back(from_record(record, clock_));
+  for (const auto& record : contents.blocks) {
+    auto& block = snapshot.blocks.emplace_back(from_record(record, clock_));
+    block.since = std::min(block.since, now);
+    block.until = std::min(block.until, now + (record.until - record.since));
+    if (believes_clock_ || block.reason == policy::Reason::Manual) continue;
+    block.step = 1;
+    block.until = std::min(block.until, now + settings_.block.ladder.front());
+  }
   for (const auto& record : contents.ladder)
     snapshot.climbs.push_back({record.subject, record.step, clock_.when(record.last)});
-  blocks_.restore(std::move(snapshot), monotonic_now());
+  blocks_.restore(std::move(snapshot), now);
   if (blocks_.size() + blocks_.limits().size() > 0)
     log_->alert("restored blocks=" + std::to_string(blocks_.size()) +
                     " limits=" + std::to_string(blocks_.limits().size()),
-                monotonic_now(), clock_);
+                now, clock_);
 }
 
 void Control::restore_trust(const StateContents& contents) {
@@ -99,6 +110,13 @@ bool Control::learning() const {
   return !learning_.armed && clock_.at(monotonic_now()) < learning_end();
 }
 WallTime Control::learning_end() const { return learning_.started.value_or(WallTime{}) + settings_.trust.learning; }
+
+// The clock was set while we learn for the first time: we have learnt for as long as before.
+void Control::shift_learning(std::chrono::nanoseconds step) {
+  if (!state_ || !learns_since_now_) return;
+  *learning_.started += step;
+  state_->write({learning_}, clock_.at(monotonic_now()));
+}
 
 void Control::arm() {
   learning_.armed = true;
@@ -142,7 +160,7 @@ void Control::write_trust() {
     const auto key = trustee.key.load(std::memory_order_relaxed);
     const auto until = trustee.until_s.load(std::memory_order_relaxed);
     auto& written = trust_written_[key];
-    if (written != 0 && until < written + kTrustStepS) return;
+    if (until <= now.s || (written != 0 && until < written + kTrustStepS)) return;
     written = until;
     changes.emplace_back(
         TrustRecord{.source = policy::source_prefix(key, settings_.sources.ipv6_prefix),
@@ -151,13 +169,17 @@ void Control::write_trust() {
                     .answered_per_s = trustee.answered_per_hour() / 3600.0,
                     .sketch = sketch_of(trustee)});
   });
-  std::erase_if(trust_written_, [&](const auto& entry) { return entry.second <= now.s; });
+  std::erase_if(trust_written_, [&](const auto& entry) {
+    if (!trust.forgotten(entry.first, now.s)) return entry.second <= now.s;
+    changes.emplace_back(Gone<TrustRecord>{policy::source_prefix(entry.first, settings_.sources.ipv6_prefix)});
+    return true;
+  });
   if (!changes.empty()) state_->write(std::move(changes), wall, State::Urgency::Later);
 }
 
 // The file lacks things: everything that should be on it.
 void Control::write_all() {
-  StateChanges changes{AllGone<BlockRecord>{}, learning_};
+  StateChanges changes{AllGone<BlockRecord>{}, AllGone<LadderRecord>{}, learning_};
   for (const auto& [subject, block] : blocks_) changes.emplace_back(to_record(block, clock_));
   for (const auto& [subject, block] : blocks_.limits()) changes.emplace_back(to_record(block, clock_));
   for (const auto& climb : blocks_.snapshot().climbs)
@@ -169,6 +191,8 @@ void Control::write_all() {
 // A decision goes to the disk, and to the log once it is there.
 void Control::record(const policy::BlockList::Changes& changes, policy::Time now) {
   StateChanges rows;
+  const auto is_flushed = [](const BlockChange& change) { return change.ending == policy::Ending::Flushed; };
+  if (std::ranges::any_of(changes, is_flushed)) rows.emplace_back(AllGone<LadderRecord>{}); // all are forgiven
   for (const auto& change : changes) {
     const bool removed = change.kind == BlockChange::Kind::Removed;
     if (removed && change.ending == policy::Ending::Stopped) continue; // the next run goes on with it

@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <span>
+#include <utility>
 
 #include "daemon/alerts.h"
 #include "daemon/control.h"
@@ -75,18 +77,25 @@ void Control::watch_servers() {
 }
 
 void Control::watch_loads(policy::Time now) {
-  const auto servers = this->servers();
   const auto& loads = dataplane_->ledger().loads;
-  const std::vector<policy::Address> everybody(1); // none are named: all inside together
-  const auto& watched = servers.empty() ? everybody : servers;
-  surges_.set_servers(watched);
-  for (std::size_t i = 0; i < std::min(watched.size(), loads.size()); ++i) {
-    policy::Surge* surge = surges_.find(watched[i]);
+  auto watched = servers();
+  const bool named = !watched.empty();
+  if (!named) watched.emplace_back(); // all inside together
+  watched.resize(std::min(watched.size(), loads.size()));
+  std::vector<policy::Traffic> totals;
+  for (const auto& load : std::span(loads).first(watched.size()))
+    totals.push_back({load.packets.load(std::memory_order_relaxed), load.octets.load(std::memory_order_relaxed)});
+  const bool same = watched == watched_;
+  const auto before = std::exchange(counted_, totals);
+  watched_ = std::move(watched);
+  surges_.set_servers(watched_);
+  if (!same) return; // the loads are by place, and places have changed
+  for (std::size_t i = 0; i < watched_.size(); ++i) {
+    policy::Surge* surge = surges_.find(watched_[i]);
     if (surge == nullptr) continue;
-    const auto event = surge->note(
-        {loads[i].packets.load(std::memory_order_relaxed), loads[i].octets.load(std::memory_order_relaxed)}, now);
+    const auto event = surge->note({totals[i].packets - before[i].packets, totals[i].octets - before[i].octets}, now);
     if (event == policy::Surge::Event::None) continue;
-    const auto server = servers.empty() ? "all" : to_string(watched[i]);
+    const auto server = named ? to_string(watched_[i]) : "all";
     log_->alert(surge_alert(server, event, *surge, top_talkers(now)), now, clock_);
   }
 }

@@ -23,6 +23,11 @@ void Backlog::drop(const Gone<Record>& gone) {
   put<Record>(gone.key, std::nullopt);
 }
 
+template<class Record>
+void Backlog::drop(const AllGone<Record>&) {
+  std::get<Held<Record>>(held_) = {.all_gone = true, .rows = {}};
+}
+
 void Backlog::take(HistoryRecord record) {
   if (history_.size() >= bounds_.history) {
     history_.pop_front();
@@ -70,8 +75,6 @@ void Backlog::add(StateChange change) {
           retention_ = said;
         else if constexpr (requires { take(std::forward<Change>(said)); })
           take(std::forward<Change>(said));
-        else if constexpr (std::is_same_v<What, AllGone<BlockRecord>>)
-          std::get<Held<BlockRecord>>(held_) = {.all_gone = true, .rows = {}};
         else if constexpr (requires { key_of(said); })
           put<What>(Key<What>(key_of(said)), std::forward<Change>(said));
         else

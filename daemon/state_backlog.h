@@ -56,6 +56,8 @@ private:
   void put(const Key<Record>& key, std::optional<Record> record);
   template<class Record>
   void drop(const Gone<Record>& gone);
+  template<class Record>
+  void drop(const AllGone<Record>& gone);
   void take(HistoryRecord record);
   void take(const Forget& forget);
   void take(const ForgetUser& forget);

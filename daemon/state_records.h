@@ -138,9 +138,10 @@ struct Retention {
   std::chrono::seconds ladder = std::chrono::hours(24 * 30);
 };
 
-using StateChange = std::variant<BlockRecord, Gone<BlockRecord>, AllGone<BlockRecord>, LadderRecord, Gone<LadderRecord>,
-                                 TrustRecord, Gone<TrustRecord>, UserRecord, Gone<UserRecord>, Exemption,
-                                 Gone<Exemption>, OffSwitch, Learning, HistoryRecord, Forget, ForgetUser, Retention>;
+using StateChange =
+    std::variant<BlockRecord, Gone<BlockRecord>, AllGone<BlockRecord>, LadderRecord, Gone<LadderRecord>,
+                 AllGone<LadderRecord>, TrustRecord, Gone<TrustRecord>, UserRecord, Gone<UserRecord>, Exemption,
+                 Gone<Exemption>, OffSwitch, Learning, HistoryRecord, Forget, ForgetUser, Retention>;
 using StateChanges = std::vector<StateChange>; // carried out in this order, all or none
 
 // What one change of the block list means for the state: the block itself, and a line of history.

@@ -119,6 +119,24 @@ class Restart(LabTest):
         with Sipward(self.lab, self.program) as stranger:
             self.assertEqual(forged(stranger), {"host"})
 
+    def test_customers_in_a_blocked_prefix_go_on_over_a_restart(self):
+        customers = [f"203.0.113.{host}" for host in range(10, 14)]
+        first = Sipward(self.lab, self.program, nftables={"on_stop": "keep"}, prefix={"offenders": 1})
+        self.addCleanup(first.__exit__)
+        with self.honest_phones(customers):
+            pass
+        with self.honest_phones(customers):  # known by now, and their /24 falls
+            self.lab.attacks.flood("203.0.113.66", count=2, per_second=20, user_agent=SCANNER)
+            self.assertTrue(first.holds("203.0.113.0", name="blocked_net_v4"))
+        first.stop()
+        with self.again(first, prefix={"offenders": 1}) as second:
+            self.assertTrue(second.holds("203.0.113.0", seconds=0, name="blocked_net_v4"))
+            with self.honest_phones(customers):
+                pass
+            self.lab.attacks.flood("203.0.113.77", count=5, per_second=50)
+            self.assertEqual(self.lab.reached("203.0.113.77"), 0, "a stranger in it does not pass")
+            second.ask("flush")
+
     def test_a_first_start_learns_and_a_later_one_does_not(self):
         learning = {"trust": {"learning": "1h"}}
         with Sipward(self.lab, self.program, **learning) as first:
