@@ -388,7 +388,7 @@ int command_line(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kUsage; // help and version are not errors
   } catch (const std::bad_alloc&) {
-    return refuse("not enough memory (sources.capacity takes some 90 octets for each source)");
+    return refuse("not enough memory (sources.capacity takes some 100 octets for each source)");
   }
   std::cout.flush();
   return std::cout ? words.code : refuse("cannot write the answer to standard output");
