@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "daemon/commands.h"
+
+// What the commands share. Each group of them is a file of its own, commands_GROUP.cpp, and one function here.
+namespace sipward::daemon {
+
+using Json = nlohmann::ordered_json;
+
+// What a command came to; the callback of whichever was typed writes it.
+struct Outcome {
+  int code = kDone;
+};
+
+void add_run_commands(CLI::App& app, Outcome& outcome);   // run, check, replay
+void add_look_commands(CLI::App& app, Outcome& outcome);  // status, blocks
+void add_block_commands(CLI::App& app, Outcome& outcome); // block, unblock, flush, arm
+
+// Says why not, on stderr, in one line.
+int refuse(const std::string& why, Exit code = kRefused);
+
+std::int64_t seconds(const std::string& duration);       // of text that duration_fault() has nothing against
+std::string duration_fault(const std::string& duration); // for CLI11: what is wrong with it, or nothing
+
+// A question to the running daemon.
+struct Asker {
+  std::string socket = "/run/sipward/control.sock";
+  bool json = false;
+
+  using Tell = std::function<void(const Json& result)>;
+  using Otherwise = std::function<int(const std::string& nobody)>;
+  static int nobody_there(const std::string& sentence);
+
+  // Sends a request; on success prints what the daemon answered, as JSON or through `tell`. `otherwise` is what can be
+  // done without a daemon; it is given the sentence that says that there is none.
+  int operator()(const Json& request, const Tell& tell, const Otherwise& otherwise = nobody_there) const;
+
+  CLI::App* option(CLI::App* command); // --socket and --json
+};
+
+} // namespace sipward::daemon

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <csignal>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <vector>
+
+#include "config/config.h"
+#include "daemon/command.h"
+#include "daemon/control.h"
+#include "daemon/replay.h"
+#include "daemon/text.h"
+
+// The daemon itself, and what needs none: reading its settings and captures.
+namespace sipward::daemon {
+namespace {
+
+// The keys that a file sets and this version does not act on yet.
+std::vector<std::string> not_in_force(const std::string& file) {
+  std::ifstream stream(file);
+  return config::not_in_force(std::string(std::istreambuf_iterator<char>(stream), {}));
+}
+
+int run(const std::string& file, bool dry_run) {
+  auto settings = config::load(file);
+  if (!settings) return refuse(to_string(settings.error()));
+  settings->block.dry_run |= dry_run;
+
+  spdlog::set_default_logger(spdlog::stderr_color_mt("sipward"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %l %v", spdlog::pattern_time_type::utc);
+  static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::err, spdlog::level::warn, spdlog::level::info,
+                                                          spdlog::level::debug};
+  spdlog::set_level(kLevels[static_cast<std::size_t>(settings->log.level)]);
+
+  sigset_t all; // the control loop reads signals when it is ready for them; threads made from here on inherit this
+  sigfillset(&all);
+  for (const int fatal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigdelset(&all, fatal);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+
+  if (const auto keys = not_in_force(file); !keys.empty())
+    spdlog::info("{} settings of {} are not in force in this version; `sipward check` names them", keys.size(), file);
+  auto control = Control::start(std::move(*settings));
+  if (!control) return refuse(control.error());
+  (*control)->run();
+  return kDone;
+}
+
+int check(const std::string& file) {
+  const auto settings = config::load(file);
+  if (!settings) return refuse(to_string(settings.error()));
+  std::cout << config::describe(*settings);
+  std::string names;
+  for (const auto& key : not_in_force(file)) names += (names.empty() ? "" : ", ") + key;
+  if (!names.empty())
+    std::cerr << "sipward: set in " << word(file) << ", but not in force in this version: " << names << "\n";
+  return kDone;
+}
+
+struct Words {
+  std::string settings_file = "/etc/sipward/sipward.yaml";
+  bool dry_run = false;
+  ReplayOptions replay;
+  std::vector<std::string> replay_servers;
+  std::string replay_settings;
+};
+
+void add_run_and_check(CLI::App& app, Outcome& outcome) {
+  const auto words = std::make_shared<Words>();
+  auto* run_command = app.add_subcommand("run", "The daemon, in the foreground.");
+  run_command->add_option("--config", words->settings_file, "the settings file")->capture_default_str();
+  run_command->add_flag("--dry-run", words->dry_run, "judge and log, but block nobody");
+  run_command->callback([words, &outcome] { outcome.code = run(words->settings_file, words->dry_run); });
+
+  auto* check_command =
+      app.add_subcommand("check", "Is a settings file valid? Prints the settings that would be in effect.");
+  check_command->add_option("--config", words->settings_file, "the settings file")->capture_default_str();
+  check_command->callback([words, &outcome] { outcome.code = check(words->settings_file); });
+}
+
+void add_replay(CLI::App& app, Outcome& outcome) {
+  const auto words = std::make_shared<Words>();
+  auto* replay_command = app.add_subcommand(
+      "replay", "Who would have been blocked in these captures, when, and why; and who talked most.");
+  replay_command->add_option("CAPTURE", words->replay.captures, "pcap or pcapng files")->required();
+  replay_command->add_option("--config", words->replay_settings,
+                             "judge by this settings file (default: the built-in settings)");
+  replay_command->add_option("--shadow", words->replay.shadow_file,
+                             "further settings: tell what they would do otherwise");
+  replay_command
+      ->add_option("--server", words->replay_servers, "an address of the protected servers; may be given again")
+      ->allow_extra_args(false);
+  replay_command->add_option("--sort", words->replay.sort, "order of the talkers")
+      ->check(CLI::IsMember({"requests", "flows", "octets", "packets", "duration"}))
+      ->capture_default_str();
+  replay_command->add_flag("--json", words->replay.json, "print JSON");
+  replay_command->callback([words, &outcome] {
+    for (const auto& text : words->replay_servers) {
+      const auto server = policy::Address::parse(text);
+      if (!server) throw CLI::ValidationError("--server", "'" + text + "' is no address");
+      words->replay.servers.push_back(*server);
+    }
+    if (!words->replay_settings.empty()) {
+      auto settings = config::load(words->replay_settings);
+      if (!settings) {
+        outcome.code = refuse(to_string(settings.error()));
+        return;
+      }
+      words->replay.settings = std::move(*settings);
+    }
+    if (const auto& file = words->replay.shadow_file; !file.empty()) {
+      auto settings = config::load(file);
+      if (!settings) {
+        outcome.code = refuse(to_string(settings.error()));
+        return;
+      }
+      words->replay.shadow = std::move(*settings);
+    }
+    const auto done = replay(words->replay, std::cout);
+    outcome.code = done ? kDone : refuse(done.error());
+  });
+}
+
+} // namespace
+
+void add_run_commands(CLI::App& app, Outcome& outcome) {
+  add_run_and_check(app, outcome);
+  add_replay(app, outcome);
+}
+
+} // namespace sipward::daemon
