@@ -9,7 +9,8 @@
 
 #include "daemon/commands.h"
 
-// What the commands share. Each group of them is a file of its own, commands_GROUP.cpp, and one function here.
+// Private to this layer. What the commands share. Each group of them is a file of its own, commands_GROUP.cpp, and one
+// function here.
 namespace sipward::daemon {
 
 using Json = nlohmann::ordered_json;

@@ -9,7 +9,8 @@
 
 #include "daemon/control.h"
 
-// What the control socket answers. A request is {"command": NAME, ...}; an answer is {"ok": true, "result": ...} or
+// Private to this layer. What the control socket answers. A request is {"command": NAME, ...}; an answer is {"ok":
+// true, "result": ...} or
 // {"ok": false, "error": SENTENCE}. A new command is one more function here and one line in control_answers.cpp's
 // table.
 namespace sipward::daemon {

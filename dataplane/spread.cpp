@@ -25,9 +25,16 @@ void load_word(BpfProgram& p, Spread spread, std::uint32_t source, std::uint32_t
   p.add(BPF_ALU | BPF_XOR | BPF_X);
 }
 
-// The upper half is the better mixed one (Dietzfelbinger et al., "A reliable randomized algorithm for the
-// closest-pair problem", 1997: multiply by a random odd number, and shift).
-void give_upper_half(BpfProgram& p) {
+// Twice: multiply by a random odd number, and fold the well mixed upper half onto the lower (multiply-shift,
+// Dietzfelbinger et al., "A reliable randomized algorithm for the closest-pair problem", 1997). Once is not enough:
+// neighbouring addresses, an office's or a server farm's, would often share a queue, all of them, for what parts them
+// is a small step.
+void give_mixed(BpfProgram& p, std::uint32_t factor) {
+  p.add(BPF_ST, kSum);
+  p.add(BPF_ALU | BPF_RSH | BPF_K, 16);
+  p.add(BPF_LDX | BPF_MEM, kSum);
+  p.add(BPF_ALU | BPF_XOR | BPF_X);
+  p.add(BPF_ALU | BPF_MUL | BPF_K, factor);
   p.add(BPF_ALU | BPF_RSH | BPF_K, 16);
   p.add(BPF_RET | BPF_A);
 }
@@ -57,7 +64,7 @@ std::vector<sock_filter> fanout_program(Spread spread, std::uint64_t secret) {
   p.place(kIpv4);
   load_word(p, spread, 12, 16);
   p.add(BPF_ALU | BPF_MUL | BPF_K, first);
-  give_upper_half(p);
+  give_mixed(p, second);
 
   p.place(kIpv6); // the upper half of an address, which one source has for itself
   load_word(p, spread, 8, 24);
@@ -67,7 +74,7 @@ std::vector<sock_filter> fanout_program(Spread spread, std::uint64_t secret) {
   p.add(BPF_ALU | BPF_MUL | BPF_K, second);
   p.add(BPF_LDX | BPF_MEM, kSum);
   p.add(BPF_ALU | BPF_ADD | BPF_X);
-  give_upper_half(p);
+  give_mixed(p, first);
   return p.finish();
 }
 

@@ -1,3 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#define CATCH_CONFIG_MAIN
-#include <catch2/catch.hpp>
+#include "tests/run_tests.h"
+
+int main(int argc, char** argv) { return sipward::test::run_tests(argc, argv); }

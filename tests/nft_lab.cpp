@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#define CATCH_CONFIG_RUNNER
 #include "tests/nft_lab.h"
 
 #include <arpa/inet.h>
@@ -18,6 +17,8 @@
 #include <iostream>
 #include <memory>
 #include <thread>
+
+#include "tests/run_tests.h"
 
 using namespace std::chrono_literals;
 using nlohmann::json;
@@ -229,5 +230,5 @@ int main(int argc, char** argv) {
                      "ip addr add 192.0.2.10/24 dev swn-b; ip addr add 2001:db8::10/64 dev swn-b nodad;"
                      "ip route add default dev swn-b; ip -6 route add default dev swn-b";
   if (std::system(wire) != 0) return skip("cannot make veth interfaces here");
-  return Catch::Session().run(argc, argv);
+  return sipward::test::run_tests(argc, argv);
 }

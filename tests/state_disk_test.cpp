@@ -7,7 +7,7 @@
 #include <cstring>
 #include <iostream>
 
-#define CATCH_CONFIG_RUNNER
+#include "tests/run_tests.h"
 #include "tests/state_lab.h"
 
 // The state on a disk that is full, or read-only: a small tmpfs, mounted where nobody else sees it. The process moves
@@ -183,5 +183,5 @@ int main(int argc, char** argv) {
   } catch (const std::runtime_error& error) {
     return skip(std::string("cannot make a small disk here: ") + error.what());
   }
-  return Catch::Session().run(argc, argv);
+  return sipward::test::run_tests(argc, argv);
 }
