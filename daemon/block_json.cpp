@@ -24,6 +24,8 @@ Json evidence_json(const policy::Block& block) {
   if (evidence.soft_marks > 0) json["soft_marks"] = evidence.soft_marks;
   if (evidence.trusted) json["trusted"] = true;
   if (evidence.registered > 0) json["registered"] = evidence.registered;
+  if (evidence.tcp_peers > 0) json["tcp_peers"] = evidence.tcp_peers;
+  if (evidence.share > 0) json["share_percent"] = evidence.share;
   if (evidence.mark.size > 0) json["mark"] = utf8(evidence.mark.view());
   if (block.subject.kind == policy::SubjectKind::Prefix) json["offenders"] = evidence.offenders;
   if (!block.note.empty()) json["note"] = utf8(block.note);

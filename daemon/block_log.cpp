@@ -34,6 +34,8 @@ void append_evidence(std::string& line, const policy::Block& block) {
   if (evidence.soft_marks > 0) line += " soft_marks=" + std::to_string(evidence.soft_marks);
   if (evidence.trusted) line += " trusted=yes";
   if (evidence.registered > 0) line += " registered=" + std::to_string(evidence.registered);
+  if (evidence.tcp_peers > 0) line += " tcp_peers=" + std::to_string(evidence.tcp_peers);
+  if (evidence.share > 0) line += " share=" + std::to_string(evidence.share) + "%";
   if (block.packets_before > 0) line += " packets=" + std::to_string(block.packets_before);
   if (!block.note.empty()) line += " note=" + in_quotes(block.note);
   line += block.proven ? " proven=yes" : " proven=no";

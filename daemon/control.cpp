@@ -104,6 +104,7 @@ std::expected<void, std::string> Control::open() {
   if (!dataplane) return std::unexpected(dataplane.error());
   dataplane_ = std::move(*dataplane);
   for (const auto& note : dataplane_->notes()) spdlog::warn("{}", note);
+  blocks_.set_behind([this](const policy::Address& address) { return behind(address); });
   blocks_.set_trusted_within([this](const policy::Prefix& prefix) { return trusted_within(prefix); });
   if (nobody_protected && !inline_mode())
     spdlog::warn("sip.servers is empty and the interface has no address yet: nobody is protected until it has one");
@@ -140,6 +141,7 @@ void Control::run() {
     watch_ports();
     watch_lengths();
     watch_servers();
+    watch_tcp_peers();
     tend_state();
     tell_counts();
     collect(blocks_.expire(monotonic_now())); // before new offences: an offender may be back already

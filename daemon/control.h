@@ -19,6 +19,7 @@
 #include "daemon/host.h"
 #include "daemon/nft.h"
 #include "daemon/state.h"
+#include "daemon/tcp_peers.h"
 #include "dataplane/dataplane.h"
 #include "policy/block_list.h"
 #include "policy/surge.h"
@@ -51,6 +52,8 @@ private:
   void watch_ports();
   void watch_lengths();
   void watch_servers();
+  void watch_tcp_peers();
+  policy::Collateral behind(const policy::Address& address) const;
   void watch_loads(policy::Time now);
   std::string top_talkers(policy::Time at) const;
   void hear(const policy::Offence& offence);
@@ -132,7 +135,11 @@ private:
   std::vector<policy::Traffic> counted_; // ... and what the workers had counted for each
   policy::Time next_pulse_;
   std::uint64_t requests_seen_ = 0, answers_seen_ = 0;
-  std::string gone_port_; // an interface that was deleted, as told in the log
+  TcpPeers tcp_peers_;
+  policy::Time next_tcp_look_;
+  bool sees_tcp_ = true;
+  std::uint64_t answered_per_hour_ = 0; // with success, by all whom we trust, when they were last looked through
+  std::string gone_port_;               // an interface that was deleted, as told in the log
   bool stopping_ = false;
 
   int instance_ = -1; // the locked file that only one sipward can hold in a network namespace

@@ -156,9 +156,11 @@ void Control::write_trust() {
   const auto wall = clock_.at(now.time);
   StateChanges changes;
   const auto& trust = dataplane_->ledger().trust;
+  answered_per_hour_ = 0;
   trust.each(0, trust.lines(), now.s, [&](const policy::Trustee& trustee) {
     const auto key = trustee.key.load(std::memory_order_relaxed);
     const auto until = trustee.until_s.load(std::memory_order_relaxed);
+    if (until > now.s) answered_per_hour_ += trustee.answered_per_hour();
     auto& written = trust_written_[key];
     if (until <= now.s || (written != 0 && until < written + kTrustStepS)) return;
     written = until;

@@ -20,6 +20,9 @@ constexpr auto kAlertEvery = 60s;    // of one kind
 constexpr auto kFollowEvery = 100ms; // under a storm the loop goes round far more often
 constexpr auto kPulseEvery = 1s;
 constexpr std::size_t kTalkersNamed = 5;
+constexpr auto kTcpLookEvery = 30s;
+constexpr std::uint16_t kSipsPort = 5061; // RFC 3261, section 19.1.2
+constexpr std::uint64_t kMuch = 120;      // an hour: with fewer successes nobody is a large part of anything
 
 std::uint64_t requests_in(const dataplane::Counters& counters) {
   std::uint64_t sum = 0;
@@ -98,6 +101,31 @@ void Control::watch_loads(policy::Time now) {
     const auto server = named ? to_string(watched_[i]) : "all";
     log_->alert(surge_alert(server, event, *surge, top_talkers(now)), now, clock_);
   }
+}
+
+// Phones that we cannot read, because they come over TCP or TLS, are behind an address all the same.
+void Control::watch_tcp_peers() {
+  const auto now = monotonic_now();
+  if (now < next_tcp_look_) return;
+  next_tcp_look_ = now + kTcpLookEvery;
+  auto ports = settings_.sip.ports;
+  ports.push_back(kSipsPort);
+  auto connected = connected_to(ports);
+  if (connected) return tcp_peers_.note(std::move(*connected), now);
+  if (std::exchange(sees_tcp_, false))
+    spdlog::warn("{}: phones on TCP and TLS do not count among those whom a block would cut off", connected.error());
+}
+
+policy::Collateral Control::behind(const policy::Address& address) const {
+  policy::Collateral found{.tcp_peers = tcp_peers_.lasting(address)};
+  const auto now_s = policy::Now(monotonic_now()).s;
+  const auto key = policy::source_key(address, settings_.sources.ipv6_prefix);
+  const auto* trustee = dataplane_->ledger().trust.find(key, now_s);
+  if (trustee == nullptr || answered_per_hour_ == 0) return found;
+  const std::uint64_t answered = trustee->answered_per_hour();
+  if (answered >= kMuch)
+    found.share = static_cast<std::uint8_t>(std::min<std::uint64_t>(100 * answered / answered_per_hour_, 100));
+  return found;
 }
 
 // Who sends most just now, the busiest first: "198.51.100.66 (812/s), ...".

@@ -48,7 +48,7 @@ struct Columns<BlockRecord> {
            evidence, note] = record.block;
     static_cast<void>(subject), static_cast<void>(since), static_cast<void>(until); // the key; and another clock's
     auto& [user_agent, mark, method, rate_per_s, limit_per_s, users, failures, successes, offenders, registered,
-           soft_marks, trusted] = evidence;
+           tcp_peers, share, soft_marks, trusted] = evidence;
     visit("reason", reason);
     visit("since", record.since);
     visit("until", record.until);
@@ -73,6 +73,8 @@ struct Columns<BlockRecord> {
     visit("successes", successes);
     visit("offenders", offenders);
     visit("registered", registered);
+    visit("tcp_peers", tcp_peers);
+    visit("share", share);
     visit("soft_marks", soft_marks);
     visit("trusted", trusted);
     visit("note", note);

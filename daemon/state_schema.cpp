@@ -19,7 +19,8 @@ CREATE TABLE block (
   limited_to_per_s REAL NOT NULL, limited_burst INTEGER NOT NULL, packets_before INTEGER NOT NULL, packets_dropped INTEGER NOT NULL,
   user_agent BLOB NOT NULL, mark BLOB NOT NULL, method BLOB NOT NULL, rate_per_s REAL NOT NULL,
   limit_per_s REAL NOT NULL, users INTEGER NOT NULL, failures INTEGER NOT NULL, successes INTEGER NOT NULL,
-  offenders INTEGER NOT NULL, registered INTEGER NOT NULL, soft_marks INTEGER NOT NULL, trusted INTEGER NOT NULL,
+  offenders INTEGER NOT NULL, registered INTEGER NOT NULL, tcp_peers INTEGER NOT NULL, share INTEGER NOT NULL,
+  soft_marks INTEGER NOT NULL, trusted INTEGER NOT NULL,
   note TEXT NOT NULL,
   PRIMARY KEY (address, length, kind, port, limited)
 ) STRICT, WITHOUT ROWID;
@@ -51,7 +52,7 @@ CREATE TABLE history (
   limited_to_per_s REAL, limited_burst INTEGER, packets_before INTEGER, packets_dropped INTEGER,
   user_agent BLOB, mark BLOB, method BLOB, rate_per_s REAL,
   limit_per_s REAL, users INTEGER, failures INTEGER, successes INTEGER,
-  offenders INTEGER, registered INTEGER, soft_marks INTEGER, trusted INTEGER, note TEXT
+  offenders INTEGER, registered INTEGER, tcp_peers INTEGER, share INTEGER, soft_marks INTEGER, trusted INTEGER, note TEXT
 ) STRICT;
 CREATE INDEX history_at ON history (at);
 )sql"};

@@ -10,9 +10,12 @@ using namespace std::chrono_literals;
 
 constexpr auto kLastMinute = 1min;              // of a block: whoever still sends in it has not understood
 constexpr std::uint32_t kCrowd = 3;             // users registered from one source: others live behind its address
+constexpr std::uint8_t kLargeShare = 10;        // percent of all that is answered with success: a proxy, a CGNAT
 constexpr std::uint32_t kHighestForOneUser = 2; // perhaps a phone with an old password: it must get to try its new one
 
-bool is_crowd(const Evidence& evidence) noexcept { return evidence.registered >= kCrowd; }
+bool is_crowd(const Evidence& evidence) noexcept {
+  return evidence.registered + evidence.tcp_peers >= kCrowd || evidence.share >= kLargeShare;
+}
 
 Block block_for(const Offence& offence, const Subject& subject) {
   Block block;
@@ -59,6 +62,11 @@ Prefix BlockList::prefix_of(const Address& address) const noexcept {
 // What an offence comes to, considering who did it.
 Offence BlockList::tempered(Offence offence) const {
   if (offence.action != Action::Block || offence.kind != SubjectKind::Host) return offence;
+  if (behind_) {
+    const Collateral behind = behind_(offence.source);
+    offence.evidence.tcp_peers = behind.tcp_peers;
+    offence.evidence.share = behind.share;
+  }
   const bool crowd = is_crowd(offence.evidence);
   if (crowd && offence.proven) {
     offence.kind = SubjectKind::Endpoint;

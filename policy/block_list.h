@@ -23,7 +23,8 @@
 //   log                           noted as would_block
 //   limit                         its host is limited
 //   block, by an endpoint         the endpoint is blocked
-//   block, by a host of whom three or more users registered
+//   block, by a host of whom three or more users registered or hold TCP connections, or that carries a tenth of all
+//   that is answered with success
 //                                 the endpoint if it is proven, else a limit: too many others would lose their service
 //   block, by a trusted host      a limit, unless it is proven: it may be forged
 //   block, by another host        the host is blocked, and counts against its prefix
@@ -76,11 +77,18 @@ struct BlockOptions {
 };
 inline constexpr std::size_t kMaxPrefixBlocks = 8192;
 
+// What a block of an address would cut off, as far as only its server's host can tell.
+struct Collateral {
+  std::uint32_t tcp_peers = 0; // as in Evidence
+  std::uint8_t share = 0;
+};
+
 // Control thread only (or replay's only thread). Time is an argument.
 class BlockList {
 public:
   using Changes = std::vector<BlockChange>;
   using TrustedWithin = std::function<std::vector<Prefix>(const Prefix&)>;
+  using Behind = std::function<Collateral(const Address&)>;
 
   explicit BlockList(BlockOptions options);
 
@@ -91,6 +99,8 @@ public:
   void set_local(PrefixSet local) { local_ = std::move(local); }
   // Who is trusted in a prefix, each as a host's subject has it: asked when it is blocked, to let them through.
   void set_trusted_within(TrustedWithin trusted_within) { trusted_within_ = std::move(trusted_within); }
+  // Who else is behind an address: asked before it is blocked.
+  void set_behind(Behind behind) { behind_ = std::move(behind); }
 
   Changes convict(const Offence& offence);
 
@@ -180,6 +190,7 @@ private:
   BlockOptions options_;
   PrefixSet never_, local_;
   TrustedWithin trusted_within_;
+  Behind behind_;
   Standing blocks_, limits_;
   std::map<Subject, Watch> watches_;
   Time counted_until_; // the last minutes of blocks that end before this have begun

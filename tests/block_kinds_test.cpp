@@ -169,6 +169,7 @@ TEST_CASE("what an offence comes to depends on who did it") {
     std::uint32_t registered;
     bool proven;
     const char* outcome;
+    Collateral behind{};
   };
   static constexpr Row kRows[] = {
       {"a stranger", false, 0, false, "+198.51.100.66/32 scanner"},
@@ -180,15 +181,32 @@ TEST_CASE("what an offence comes to depends on who did it") {
       {"an office, proven", true, 3, true, "+198.51.100.66:5062 scanner"},
       {"a carrier-grade NAT that is trusted no more", false, 500, false, "+%198.51.100.66/32 scanner"},
       {"the same, proven", false, 500, true, "+198.51.100.66:5062 scanner"},
+      {"two phones over TLS, proven", false, 0, true, "+198.51.100.66/32 scanner", {.tcp_peers = 2}},
+      {"two hundred phones over TLS, forged perhaps",
+       false,
+       0,
+       false,
+       "+%198.51.100.66/32 scanner",
+       {.tcp_peers = 200}},
+      {"two hundred phones over TLS, proven", false, 0, true, "+198.51.100.66:5062 scanner", {.tcp_peers = 200}},
+      {"two users, and one over TLS, proven", true, 2, true, "+198.51.100.66:5062 scanner", {.tcp_peers = 1}},
+      {"a small part of what we serve, proven", true, 1, true, "+198.51.100.66/32 scanner", {.share = 9}},
+      {"a proxy: a tenth of what we serve, proven", true, 1, true, "+198.51.100.66:5062 scanner", {.share = 10}},
   };
   for (const auto& row : kRows) {
     INFO(row.who);
     BlockList list({.offenders = 100, .limit = {30, 300}});
+    list.set_behind([&](const Address& asked) {
+      CHECK(asked == address(kOffice));
+      return row.behind;
+    });
     auto made = offence(kOffice, 10s, row.proven);
     made.evidence.trusted = row.trusted;
     made.evidence.registered = row.registered;
     const auto changes = list.convict(made);
     REQUIRE(told(changes) == row.outcome);
+    CHECK(changes[0].block.evidence.tcp_peers == row.behind.tcp_peers);
+    CHECK(changes[0].block.evidence.share == row.behind.share);
     if (changes[0].block.limit) CHECK(changes[0].block.limit == Rate{30, 300});
   }
 }

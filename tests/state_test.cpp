@@ -36,6 +36,8 @@ policy::Block full_block() {
   block.evidence.successes = 4'000'000'000;
   block.evidence.offenders = 9;
   block.evidence.registered = 11;
+  block.evidence.tcp_peers = 12;
+  block.evidence.share = 13;
   block.evidence.soft_marks = 2;
   block.evidence.trusted = true;
   block.note = "the night's one; \"quoted\" 'so'";
@@ -64,6 +66,8 @@ void check_same(const policy::Block& a, const policy::Block& b) {
   CHECK(a.evidence.successes == b.evidence.successes);
   CHECK(a.evidence.offenders == b.evidence.offenders);
   CHECK(a.evidence.registered == b.evidence.registered);
+  CHECK(a.evidence.tcp_peers == b.evidence.tcp_peers);
+  CHECK(a.evidence.share == b.evidence.share);
   CHECK(a.evidence.soft_marks == b.evidence.soft_marks);
   CHECK(a.evidence.trusted == b.evidence.trusted);
   CHECK(a.note == b.note);
