@@ -7,8 +7,8 @@
 
 namespace sipward::daemon {
 
-std::string alert_of(const policy::Offence& notice) {
-  const auto user = in_quotes(notice.user.view());
+std::string alert_of(const policy::Offence& notice, const UserNames& names) {
+  const auto user = names.shown(notice.user.view());
   if (notice.notice == policy::Notice::UserBurnt)
     return fmt::format("user_burnt user={} source={} failures={}", user, to_string(notice.source),
                        notice.evidence.failures);

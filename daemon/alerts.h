@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "daemon/user_names.h"
 #include "policy/block.h"
 #include "policy/surge.h"
 #include "policy/wellbeing.h"
@@ -11,7 +12,7 @@
 // Alerts as the block log writes them, the daemon's and a replay's alike: a word that says what, then key=value.
 namespace sipward::daemon {
 
-std::string alert_of(const policy::Offence& notice);
+std::string alert_of(const policy::Offence& notice, const UserNames& names);
 // What has changed between two states of the servers; empty: nothing that is told.
 std::string health_alert(const policy::Wellbeing::State& before, const policy::Wellbeing& now);
 std::string sight_alert(const policy::Wellbeing::State& before, const policy::Wellbeing& now);

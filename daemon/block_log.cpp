@@ -71,6 +71,7 @@ struct BlockLog::State {
   std::int64_t second = 0; // the one that `written` and `held` belong to
   unsigned written = 0;
   std::uint64_t held_blocks = 0, held_unblocks = 0;
+  Heard heard;
 };
 
 std::expected<std::unique_ptr<BlockLog>, std::string> BlockLog::open(const std::filesystem::path& file,
@@ -123,6 +124,11 @@ void BlockLog::summarise(policy::Time at, const WallClock& clock) {
 }
 
 void BlockLog::alert(std::string_view text, policy::Time at, const WallClock& clock) {
+  note(text, at, clock);
+  if (state_->heard) state_->heard(text, at);
+}
+
+void BlockLog::note(std::string_view text, policy::Time at, const WallClock& clock) {
   if (state_->format == config::LogFormat::Json) {
     const nlohmann::ordered_json alert = {{"time", rfc3339(clock.at(at))}, {"event", "alert"}, {"text", text}};
     state_->logger->info(alert.dump());
@@ -130,5 +136,7 @@ void BlockLog::alert(std::string_view text, policy::Time at, const WallClock& cl
     state_->logger->info("{} alert - {}", rfc3339(clock.at(at)), text);
   }
 }
+
+void BlockLog::set_heard(Heard heard) { state_->heard = std::move(heard); }
 
 } // namespace sipward::daemon

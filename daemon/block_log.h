@@ -3,6 +3,7 @@
 
 #include <expected>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -36,6 +37,10 @@ public:
   void summarise(policy::Time at, const WallClock& clock);
   // An event that is no block: "alert", with its text as key=value pairs.
   void alert(std::string_view text, policy::Time at, const WallClock& clock);
+  void note(std::string_view text, policy::Time at, const WallClock& clock); // the same, of which nobody else is told
+  // Is told of every alert as well: history remembers them.
+  using Heard = std::function<void(std::string_view text, policy::Time at)>;
+  void set_heard(Heard heard);
 
 private:
   struct State;

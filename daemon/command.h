@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <expected>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -20,9 +21,11 @@ struct Outcome {
   int code = kDone;
 };
 
-void add_run_commands(CLI::App& app, Outcome& outcome);   // run, check, replay
-void add_look_commands(CLI::App& app, Outcome& outcome);  // status, blocks
-void add_block_commands(CLI::App& app, Outcome& outcome); // block, unblock, flush, arm
+void add_run_commands(CLI::App& app, Outcome& outcome);    // run, check, replay
+void add_look_commands(CLI::App& app, Outcome& outcome);   // status, blocks
+void add_block_commands(CLI::App& app, Outcome& outcome);  // block, unblock, flush, arm
+void add_memory_commands(CLI::App& app, Outcome& outcome); // history, forget
+void add_state_commands(CLI::App& app, Outcome& outcome);  // state export, state import
 
 // Says why not, on stderr, in one line.
 int refuse(const std::string& why, Exit code = kRefused);
@@ -42,6 +45,16 @@ struct Asker {
   // Sends a request; on success prints what the daemon answered, as JSON or through `tell`. `otherwise` is what can be
   // done without a daemon; it is given the sentence that says that there is none.
   int operator()(const Json& request, const Tell& tell, const Otherwise& otherwise = nobody_there) const;
+
+  // The same without a word: what the daemon answered, or why not. For commands that ask more than once.
+  struct Unanswered {
+    bool nobody_there = false;
+    std::string why;
+  };
+  std::expected<Json, Unanswered> question(const Json& request) const;
+
+  // Waits until all that the daemon knows is on its disk, as long as that makes sense. The answer names its "path".
+  std::expected<Json, Unanswered> settle() const;
 
   CLI::App* option(CLI::App* command); // --socket and --json
 };

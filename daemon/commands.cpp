@@ -18,6 +18,8 @@ int command_line(int argc, char** argv) {
   add_run_commands(app, outcome);
   add_look_commands(app, outcome);
   add_block_commands(app, outcome);
+  add_memory_commands(app, outcome);
+  add_state_commands(app, outcome);
   app.add_subcommand("version", "Print the version.")->callback([] { std::cout << "sipward " << kVersion << "\n"; });
   try {
     app.parse(argc, argv);

@@ -204,7 +204,7 @@ void Control::follow_host() {
 }
 
 void Control::hear(const policy::Offence& offence) {
-  if (offence.notice != policy::Notice::None) return log_->alert(alert_of(offence), offence.at, clock_);
+  if (offence.notice != policy::Notice::None) return tell_of_user(offence);
   collect(blocks_.convict(offence));
 }
 

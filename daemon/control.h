@@ -20,6 +20,7 @@
 #include "daemon/nft.h"
 #include "daemon/state.h"
 #include "daemon/tcp_peers.h"
+#include "daemon/state_export.h"
 #include "dataplane/dataplane.h"
 #include "policy/block_list.h"
 #include "policy/surge.h"
@@ -77,6 +78,17 @@ private:
   void record(const policy::BlockList::Changes& changes, policy::Time now);
   void write_lines();
   void close_state();
+  // What is remembered, and what the operator may do with it: control_memory.cpp.
+  void remember_alerts();
+  void tell_of_user(const policy::Offence& notice);
+  std::uint64_t save(); // what is known of the trusted goes to the disk; the last batch
+  bool take_trust(const TrustRecord& record, const policy::Now& now); // false: nothing new
+  Imported take_in(const StateExport& state);
+  struct Forgotten {
+    std::size_t trusted = 0, climbs = 0;
+  };
+  Forgotten forget(const policy::Prefix& addresses);
+  bool forget(std::string_view user); // true: he was known to have registered lately
 
   void mark_source(const policy::Block& block, bool stands);
   void stop();
@@ -116,6 +128,7 @@ private:
   std::uint64_t too_long_seen_ = 0; // frames that could not be forwarded, as told in the log
   policy::Time next_too_long_alert_;
   std::unique_ptr<State> state_;
+  StateSecret secret_{}; // of users' hashes
   Learning learning_;
   bool was_learning_ = false;
   bool learns_since_now_ = false;                                      // since this start: there was no history

@@ -25,9 +25,11 @@ std::expected<policy::Prefix, Answers::Refused> Answers::subject_of(const Json& 
 
 std::string Answers::answer(std::string_view line) {
   using Command = Result (Answers::*)(const Json&);
-  static const std::map<std::string, Command> kCommands = {{"status", &Answers::status}, {"blocks", &Answers::blocks},
-                                                           {"block", &Answers::block},   {"unblock", &Answers::unblock},
-                                                           {"flush", &Answers::flush},   {"arm", &Answers::arm}};
+  static const std::map<std::string, Command> kCommands = {
+      {"status", &Answers::status},   {"blocks", &Answers::blocks},   {"block", &Answers::block},
+      {"unblock", &Answers::unblock}, {"flush", &Answers::flush},     {"arm", &Answers::arm},
+      {"saved", &Answers::saved},     {"history", &Answers::history}, {"import", &Answers::import_state},
+      {"forget", &Answers::forget}};
   try {
     const Json request = Json::parse(line);
     const auto command = kCommands.find(request.value("command", ""));

@@ -40,6 +40,12 @@ private:
   Result flush(const Json& request);
   Result arm(const Json& request);
 
+  // Remembering: answers_memory.cpp.
+  Result saved(const Json& request);
+  Result history(const Json& request);
+  Result import_state(const Json& request);
+  Result forget(const Json& request);
+
   Control& control_;
 };
 

@@ -52,9 +52,11 @@ void Control::open_state() {
   } else {
     state_ = std::move(*opened);
   }
+  remember_alerts();
   StateContents contents = state_->load();
   const auto wall = clock_.at(monotonic_now());
   believes_clock_ = !contents.saved_at || wall >= *contents.saved_at; // else it was set back, or is not set yet
+  secret_ = contents.secret;
   restore_trust(contents); // first: the trusted pass the prefixes that come back
   restore_blocks(contents);
   learning_ = contents.learning;
@@ -92,17 +94,28 @@ void Control::restore_blocks(const StateContents& contents) {
 
 void Control::restore_trust(const StateContents& contents) {
   const policy::Now now(monotonic_now());
-  const auto wall = clock_.at(now.time);
   for (const auto& record : contents.trust) {
-    const auto age = std::chrono::floor<std::chrono::seconds>(wall - record.last_success);
-    const auto left = settings_.trust.remember - std::max<std::chrono::seconds>(age, 0s);
-    if (left <= 0s) continue;
+    if (!take_trust(record, now)) continue;
     const auto key = policy::source_key(record.source.base, settings_.sources.ipv6_prefix);
-    policy::Trustee* trustee = dataplane_->ledger().trust.find_or_insert(key, now.s);
-    read_sketch(record.sketch, *trustee, now.s);
-    trustee->until_s.store(now.s + static_cast<std::uint32_t>(left.count()), std::memory_order_relaxed);
-    trust_written_[key] = trustee->until_s.load(std::memory_order_relaxed);
+    const auto* trustee = dataplane_->ledger().trust.find(key, now.s);
+    if (trustee != nullptr) trust_written_[key] = trustee->until_s.load(std::memory_order_relaxed);
   }
+}
+
+// With the time that is left; of two records of one source the later success counts.
+bool Control::take_trust(const TrustRecord& record, const policy::Now& now) {
+  const auto age = std::chrono::floor<std::chrono::seconds>(clock_.at(now.time) - record.last_success);
+  const auto left = settings_.trust.remember - std::max<std::chrono::seconds>(age, 0s);
+  if (left <= 0s) return false;
+  const auto until = now.s + static_cast<std::uint32_t>(left.count());
+  auto& trust = dataplane_->ledger().trust;
+  const auto key = policy::source_key(record.source.base, settings_.sources.ipv6_prefix);
+  const policy::Trustee* known = trust.find(key, now.s);
+  if (known != nullptr && known->until_s.load(std::memory_order_relaxed) >= until) return false;
+  policy::Trustee* trustee = trust.find_or_insert(key, now.s);
+  read_sketch(record.sketch, *trustee, now.s);
+  trustee->until_s.store(until, std::memory_order_relaxed);
+  return true;
 }
 
 bool Control::learning() const {

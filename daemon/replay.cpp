@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "daemon/replay.h"
 
+#include <sys/random.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
@@ -8,6 +10,7 @@
 #include <memory>
 #include <new>
 #include <ostream>
+#include <stdexcept>
 
 #include "config/rules.h"
 #include "daemon/alerts.h"
@@ -39,6 +42,17 @@ TableMemory table_memory(std::uint32_t capacity) {
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, policy::Ledger::octets(capacity)));
   if (memory == nullptr) throw std::bad_alloc();
   return TableMemory(memory);
+}
+
+// Users' hashes must not be told from the names by whoever has the report: the key is nobody's, and one for all worlds
+// of this run.
+const StateSecret& fresh_secret() {
+  static const StateSecret secret = [] {
+    StateSecret drawn{};
+    if (getrandom(drawn.data(), drawn.size(), 0) < 0) throw std::runtime_error("the kernel gives no random numbers");
+    return drawn;
+  }();
+  return secret;
 }
 
 policy::BlockOptions enforcing(const config::Settings& settings) {
@@ -84,6 +98,7 @@ private:
   TableMemory memory_;
   policy::Ledger ledger_;
   sip::AgentCache names_;
+  UserNames names_of_users_;
   std::unique_ptr<dataplane::Fragments> fragments_ = std::make_unique<dataplane::Fragments>(ledger_.sources.hash(0));
   std::map<policy::Subject, Noted> standing_; // those that have not ended
   policy::Time next_second_;
@@ -96,7 +111,8 @@ Replay::Replay(const config::Settings& settings, std::vector<policy::Address> se
     : rules_(config::rules(settings)), blocks_(enforcing(settings)), memory_(table_memory(settings.sources.capacity)),
       // A fixed secret: the same capture gives the same report.
       ledger_({memory_.get(), policy::Ledger::octets(settings.sources.capacity)}, settings.sources.capacity,
-              {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9, 0xd6e8feb86659fd93}) {
+              {0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9, 0xd6e8feb86659fd93}),
+      names_of_users_(settings.log.users, fresh_secret()) {
   std::ranges::sort(servers);
   report_.servers = rules_.servers = std::move(servers);
   blocks_.set_never_blocked(rules_.never_blocked);
@@ -156,7 +172,7 @@ void Replay::settle(dataplane::FrameKind kind, const policy::Datagram& datagram,
   ++(c.way == policy::Way::Out ? answers_ : requests_);
   if (!verdict.offence) return;
   ++counters.offences;
-  if (offence.notice != policy::Notice::None) return alert(alert_of(offence), now.time);
+  if (offence.notice != policy::Notice::None) return alert(alert_of(offence, names_of_users_), now.time);
   enforce(blocks_.convict(offence), now);
 }
 

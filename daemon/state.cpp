@@ -110,6 +110,7 @@ State::~State() {
 std::uint64_t State::write(StateChanges changes, WallTime now, Urgency urgency) {
   return writer_ ? writer_->write(std::move(changes), now, urgency) : ++dropped_;
 }
+std::uint64_t State::handed_over() const { return writer_ ? writer_->handed_over() : dropped_; }
 std::uint64_t State::settled() const { return writer_ ? writer_->settled() : dropped_; }
 std::uint64_t State::committed() const { return writer_ ? writer_->committed() : 0; }
 int State::event() const noexcept { return writer_ ? writer_->event() : silent_event_; }

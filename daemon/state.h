@@ -56,6 +56,7 @@ public:
 
   // Hands over one batch, which will be on file as a whole or not at all. `now`: the wall clock. Returns its number.
   std::uint64_t write(StateChanges changes, WallTime now, Urgency urgency = Urgency::Now);
+  std::uint64_t handed_over() const; // the last batch that write() took
   // The batch up to which nobody needs to wait any longer: on file, or not to be expected there soon, see trouble().
   std::uint64_t settled() const;
   std::uint64_t committed() const; // the batch up to which all is on file

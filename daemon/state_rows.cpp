@@ -46,6 +46,20 @@ std::string insertion(const std::string& table, const std::string& names) {
   return "INSERT OR REPLACE INTO " + into(table, names);
 }
 
+// Of two records under one key the later one stays.
+template<class Record>
+std::string merging() {
+  const std::string table = Columns<Record>::kTable, age = Columns<Record>::kAge;
+  Record record;
+  std::string updates;
+  const auto update = [&updates](const char* name, const auto&) {
+    updates += (updates.empty() ? "" : ", ") + std::string(name) + " = excluded." + name;
+  };
+  Columns<Record>::rest(record, update);
+  return "INSERT INTO " + into(table, names<Record>()) + " ON CONFLICT DO UPDATE SET " + updates + " WHERE excluded." +
+         age + " > " + table + "." + age;
+}
+
 std::string history_names() {
   HistoryRecord record;
   NameColumns names{", ", "", {}};
@@ -125,7 +139,9 @@ std::size_t write_rows(Database& database, const Held<Record>& held) {
   if (held.all_gone) database.run(("DELETE FROM " + table).c_str());
   if (held.rows.empty()) return 0;
   std::size_t put = 0;
-  auto insert = database.prepare(insertion(table, names<Record>()));
+  // A user's success may come out of another host's memory, later than what is known here, or earlier.
+  constexpr bool merges = std::same_as<Record, UserRecord>;
+  auto insert = database.prepare(merges ? merging<UserRecord>() : insertion(table, names<Record>()));
   auto remove = database.prepare("DELETE FROM " + table + " WHERE " + key_names<Record>(" AND ", " = ?"));
   for (const auto& [key, record] : held.rows) {
     auto& statement = record ? insert : remove;
@@ -248,15 +264,7 @@ void write_backlog(Database& database, const Backlog& backlog, const StateLimits
 
 template<class Record>
 std::uint64_t merge_rows(Database& database, const std::vector<Record>& records) {
-  const std::string table = Columns<Record>::kTable, age = Columns<Record>::kAge;
-  Record record;
-  std::string updates;
-  const auto update = [&updates](const char* name, const auto&) {
-    updates += (updates.empty() ? "" : ", ") + std::string(name) + " = excluded." + name;
-  };
-  Columns<Record>::rest(record, update);
-  auto statement = database.prepare("INSERT INTO " + into(table, names<Record>()) + " ON CONFLICT DO UPDATE SET " +
-                                    updates + " WHERE excluded." + age + " > " + table + "." + age);
+  auto statement = database.prepare(merging<Record>());
   std::uint64_t merged = 0;
   for (const auto& each : records) {
     BindColumns bind{statement};

@@ -66,6 +66,11 @@ std::optional<StateWriter::Clock::time_point> StateWriter::waiting_since() const
   return waited_at_ ? waited_at_ : urgent_ ? queued_at_ : std::nullopt;
 }
 
+std::uint64_t StateWriter::handed_over() const {
+  const std::lock_guard lock(mutex_);
+  return queued_;
+}
+
 std::uint64_t StateWriter::settled() const {
   const std::lock_guard lock(mutex_);
   if (!trouble_.empty()) return queued_;

@@ -27,6 +27,7 @@ public:
 
   // As in State. Any thread but the writer's.
   std::uint64_t write(StateChanges changes, WallTime now, State::Urgency urgency);
+  std::uint64_t handed_over() const;
   std::uint64_t settled() const;
   std::uint64_t committed() const;
   int event() const noexcept { return event_; }

@@ -118,6 +118,10 @@ public:
   std::expected<Changes, std::string> unblock(const Prefix& prefix); // a host: with its endpoints, and its limit
   Changes flush(Ending ending = Ending::Flushed);
 
+  // Nobody in there has climbed the ladder, or counts against his prefix. Blocks that stand go on. How many had
+  // climbed.
+  std::size_t forget(const Prefix& addresses);
+
   // Our server was not well: who was blocked or limited since then did perhaps nothing wrong. Scanners excepted.
   Changes lift_since(Time since);
 

@@ -74,6 +74,17 @@ BlockList::Changes BlockList::flush(Ending ending) {
   return changes;
 }
 
+std::size_t BlockList::forget(const Prefix& addresses) {
+  neighbours_.forget(addresses);
+  std::size_t climbed = 0;
+  for (const auto& climb : ladder_.climbs()) {
+    if (!addresses.holds(climb.subject.prefix)) continue;
+    ladder_.forget(climb.subject);
+    ++climbed;
+  }
+  return climbed;
+}
+
 BlockList::Changes BlockList::lift_since(Time since) {
   Changes changes;
   const auto doubtful = [&](const Block& block) {

@@ -64,6 +64,19 @@ public:
                          std::memory_order_relaxed);
   }
 
+  // Any thread. True: it was there. A worker who puts it at the same moment may bring it back.
+  bool forget(std::uint64_t hash) noexcept {
+    Atomic<std::uint64_t>* const bucket = bucket_of(hash);
+    bool was_there = false;
+    for (std::size_t i = 0; i < kWays; ++i) {
+      const std::uint64_t place = bucket[i].load(std::memory_order_relaxed);
+      if (place == 0 || place >> kTagShift != hash >> kTagShift) continue;
+      bucket[i].store(0, std::memory_order_relaxed);
+      was_there = true;
+    }
+    return was_there;
+  }
+
 private:
   static constexpr std::size_t kWays = 8;
   static constexpr unsigned kNoteBits = 8, kTagShift = 28;

@@ -75,7 +75,7 @@ class Sipward:
 
     def command(self, *words):
         """`sipward WORDS --socket …` on the edge."""
-        state = ["--state", self.state] if words[0] in ("unblock", "flush") else []
+        state = ["--state", self.state] if words[0] in ("unblock", "flush", "history", "forget") else []
         return self.network.run("edge", [self.program, *words, "--socket", self.dir / "control.sock", *state], check=False)
 
     def ask(self, *words):
