@@ -21,11 +21,18 @@ struct Outcome {
   int code = kDone;
 };
 
-void add_run_commands(CLI::App& app, Outcome& outcome);    // run, check, replay
-void add_look_commands(CLI::App& app, Outcome& outcome);   // status, blocks
-void add_block_commands(CLI::App& app, Outcome& outcome);  // block, unblock, flush, arm
-void add_memory_commands(CLI::App& app, Outcome& outcome); // history, forget
-void add_state_commands(CLI::App& app, Outcome& outcome);  // state export, state import
+// run, check, replay
+void add_run_commands(CLI::App& app, Outcome& outcome);
+// status, blocks
+void add_look_commands(CLI::App& app, Outcome& outcome);
+// block, unblock, flush, arm
+void add_block_commands(CLI::App& app, Outcome& outcome);
+// history, forget
+void add_memory_commands(CLI::App& app, Outcome& outcome);
+// state export, state import
+void add_state_commands(CLI::App& app, Outcome& outcome);
+// reload
+void add_reload_command(CLI::App& app, Outcome& outcome);
 
 // Says why not, on stderr, in one line.
 int refuse(const std::string& why, Exit code = kRefused);

@@ -20,6 +20,7 @@ int command_line(int argc, char** argv) {
   add_block_commands(app, outcome);
   add_memory_commands(app, outcome);
   add_state_commands(app, outcome);
+  add_reload_command(app, outcome);
   app.add_subcommand("version", "Print the version.")->callback([] { std::cout << "sipward " << kVersion << "\n"; });
   try {
     app.parse(argc, argv);

@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <csignal>
+#include <expected>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -25,16 +27,20 @@ std::vector<std::string> not_in_force(const std::string& file) {
   return config::not_in_force(std::string(std::istreambuf_iterator<char>(stream), {}));
 }
 
-int run(const std::string& file, bool dry_run) {
+std::expected<config::Settings, std::string> read_settings(const std::filesystem::path& file, bool dry_run) {
   auto settings = config::load(file);
-  if (!settings) return refuse(to_string(settings.error()));
+  if (!settings) return std::unexpected(to_string(settings.error()));
   settings->block.dry_run |= dry_run;
+  return *settings;
+}
+
+int run(const std::string& file, bool dry_run) {
+  auto settings = read_settings(file, dry_run);
+  if (!settings) return refuse(settings.error());
 
   spdlog::set_default_logger(spdlog::stderr_color_mt("sipward"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %l %v", spdlog::pattern_time_type::utc);
-  static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::err, spdlog::level::warn, spdlog::level::info,
-                                                          spdlog::level::debug};
-  spdlog::set_level(kLevels[static_cast<std::size_t>(settings->log.level)]);
+  set_log_level(settings->log.level);
 
   sigset_t all; // the control loop reads signals when it is ready for them; threads made from here on inherit this
   sigfillset(&all);
@@ -43,7 +49,8 @@ int run(const std::string& file, bool dry_run) {
 
   if (const auto keys = not_in_force(file); !keys.empty())
     spdlog::info("{} settings of {} are not in force in this version; `sipward check` names them", keys.size(), file);
-  auto control = Control::start(std::move(*settings));
+  auto control = Control::start(
+      std::move(*settings), [path = std::filesystem::absolute(file), dry_run] { return read_settings(path, dry_run); });
   if (!control) return refuse(control.error());
   (*control)->run();
   return kDone;

@@ -55,15 +55,15 @@ std::expected<int, std::string> claim_namespace() {
 
 } // namespace
 
-std::expected<std::unique_ptr<Control>, std::string> Control::start(config::Settings settings) {
-  std::unique_ptr<Control> control(new Control(std::move(settings)));
+std::expected<std::unique_ptr<Control>, std::string> Control::start(config::Settings settings, Reread reread) {
+  std::unique_ptr<Control> control(new Control(std::move(settings), std::move(reread)));
   if (const auto opened = control->open(); !opened) return std::unexpected(opened.error());
   return control;
 }
 
-Control::Control(config::Settings settings)
-    : settings_(std::move(settings)), rules_(config::rules(settings_)), blocks_(config::block_options(settings_)),
-      clock_(WallClock::now()), started_(monotonic_now()) {}
+Control::Control(config::Settings settings, Reread reread)
+    : reread_(std::move(reread)), settings_(std::move(settings)), rules_(config::rules(settings_)),
+      blocks_(config::block_options(settings_)), clock_(WallClock::now()), started_(monotonic_now()) {}
 
 Control::~Control() {
   for (const int fd : {instance_, signals_, epoll_})
@@ -167,7 +167,7 @@ void Control::read_signals() {
   signalfd_siginfo info{};
   while (read(signals_, &info, sizeof info) == sizeof info) {
     if (info.ssi_signo == SIGHUP) {
-      spdlog::warn("SIGHUP: this version reads its settings only at start; restart it to apply them");
+      [[maybe_unused]] const auto told = reload(); // in the log
       continue;
     }
     spdlog::info("{}: stopping", strsignal(static_cast<int>(info.ssi_signo)));

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <deque>
 #include <expected>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -31,19 +32,24 @@ namespace sipward::daemon {
 
 class Answers;
 
+void set_log_level(config::LogLevel level); // of the daemon's own messages
+
 class Control {
 public:
+  // Reads the settings once more, for a reload.
+  using Reread = std::function<std::expected<config::Settings, std::string>()>;
+
   // Opens everything, in the order in which a failure is cheapest; the kernel's table comes last, since its presence
   // says that sipward enforces. Main thread, with every signal blocked. The error is one sentence that says what is
   // missing.
-  static std::expected<std::unique_ptr<Control>, std::string> start(config::Settings settings);
+  static std::expected<std::unique_ptr<Control>, std::string> start(config::Settings settings, Reread reread);
   ~Control();
 
   // Until SIGTERM or SIGINT. Then drains the workers, and leaves or removes the table (nftables.on_stop).
   void run();
 
 private:
-  explicit Control(config::Settings settings);
+  Control(config::Settings settings, Reread reread);
   std::expected<void, std::string> open();
 
   void wait();
@@ -105,12 +111,24 @@ private:
   nft::Layout layout() const;
   bool inline_mode() const noexcept { return settings_.mode == config::Mode::Inline; }
 
+  // A reload: control_reload.cpp.
+  struct Reloaded {
+    std::vector<std::string> changed, for_restart; // keys of the settings
+    std::vector<policy::Subject> lifted;           // whose blocks ended, being allowed now
+  };
+  std::expected<Reloaded, std::string> reload();
+  std::expected<Reloaded, std::string> take_over();
+  std::expected<void, std::string> change_kernel(const config::Settings& before);
+  void keep_counts();
+  void shift_trust(std::chrono::seconds before);
+
   // One line of JSON in, one out: the commands of the control socket, in control_answers.cpp.
   std::string answer(std::string_view request);
   friend class Answers;
 
-  const config::Settings settings_;
-  const policy::Rules rules_; // as the settings have them; make_rules() adds what the host and the moment do
+  const Reread reread_;
+  config::Settings settings_; // a reload changes them
+  policy::Rules rules_;       // as the settings have them; make_rules() adds what the host and the moment do
   policy::BlockList blocks_;
   WallClock clock_;
   policy::Time started_;

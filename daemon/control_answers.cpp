@@ -29,7 +29,8 @@ std::string Answers::answer(std::string_view line) {
       {"status", &Answers::status},   {"blocks", &Answers::blocks},   {"block", &Answers::block},
       {"unblock", &Answers::unblock}, {"flush", &Answers::flush},     {"arm", &Answers::arm},
       {"saved", &Answers::saved},     {"history", &Answers::history}, {"import", &Answers::import_state},
-      {"forget", &Answers::forget}};
+      {"forget", &Answers::forget},   {"reload", &Answers::reload},
+  };
   try {
     const Json request = Json::parse(line);
     const auto command = kCommands.find(request.value("command", ""));

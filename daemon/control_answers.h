@@ -34,6 +34,8 @@ private:
   Result status(const Json& request);
   Result blocks(const Json& request);
 
+  Result reload(const Json& request); // answers_reload.cpp
+
   // Blocking: answers_block.cpp.
   Result block(const Json& request);
   Result unblock(const Json& request);

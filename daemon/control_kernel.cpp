@@ -63,7 +63,8 @@ void Control::read_counters(policy::BlockList::Changes& changes) {
     const auto packets = dropped(block);
     if (!packets) continue;
     if (change.kind == BlockChange::Kind::Removed) block.packets_dropped += *packets;
-    if (change.kind == BlockChange::Kind::Extended) blocks_.note_limited(block.subject, *packets);
+    if (change.kind == BlockChange::Kind::Extended)
+      block.limit ? blocks_.note_limited(block.subject, *packets) : blocks_.note_counted(block.subject, *packets);
   }
 }
 

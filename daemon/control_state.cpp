@@ -179,7 +179,7 @@ void Control::write_trust() {
     written = until;
     changes.emplace_back(
         TrustRecord{.source = policy::source_prefix(key, settings_.sources.ipv6_prefix),
-                    .last_success = wall - (settings_.trust.remember - std::chrono::seconds(until - now.s)),
+                    .last_success = wall - std::max(settings_.trust.remember - std::chrono::seconds(until - now.s), 0s),
                     .users = trustee.registered(),
                     .answered_per_s = trustee.answered_per_hour() / 3600.0,
                     .sketch = sketch_of(trustee)});

@@ -169,6 +169,14 @@ Dataplane::~Dataplane() = default;
 
 void Dataplane::publish(std::unique_ptr<const policy::Rules> rules) { state_->rules->publish(std::move(rules)); }
 
+std::expected<void, std::string> Dataplane::set_scope(std::span<const std::uint16_t> sip_ports, bool block_everything) {
+  for (const auto& port : state_->ports)
+    if (auto heard = port->hear(sip_ports); !heard) return heard;
+  state_->drop_rules->set_ports(block_everything ? std::vector<std::uint16_t>{}
+                                                 : std::vector<std::uint16_t>(sip_ports.begin(), sip_ports.end()));
+  return {};
+}
+
 int Dataplane::offence_event() const noexcept { return state_->offence_event; }
 
 void Dataplane::drain(const std::function<void(const policy::Offence&)>& take) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,6 +59,10 @@ public:
 
   // From its next burst on, each worker judges by these rules; the old ones are freed once every worker has moved on.
   void publish(std::unique_ptr<const policy::Rules> rules);
+
+  // Other SIP ports, or another scope of blocks, from the next packet on; the rules are to be published besides. The
+  // error names the port that refuses.
+  std::expected<void, std::string> set_scope(std::span<const std::uint16_t> sip_ports, bool block_everything);
 
   // Readable (an eventfd) when offences wait.
   int offence_event() const noexcept;

@@ -2,6 +2,7 @@
 #include "dataplane/drop_rules.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace sipward::dataplane {
 
@@ -45,6 +46,23 @@ void DropRules::remove(const policy::Prefix& source) {
   if (found == talkers_.end()) return;
   uninstall(found->second);
   talkers_.erase(found);
+}
+
+void DropRules::set_ports(std::vector<std::uint16_t> ports) {
+  if (ports.empty()) ports.push_back(0);
+  if (ports == std::exchange(ports_, std::move(ports))) return;
+  for (auto at = talkers_.begin(); at != talkers_.end();) {
+    auto& [source, talker] = *at;
+    const std::uint64_t dropped = count(talker) - talker.before;
+    uninstall(talker);
+    if (install(source, talker)) {
+      talker.before = count(talker) - dropped; // modulo 2^64, as the difference is
+      ++at;
+    } else { // they hold fewer of these
+      ++refused_;
+      at = talkers_.erase(at);
+    }
+  }
 }
 
 std::uint64_t DropRules::dropped(const policy::Prefix& source) const {

@@ -43,6 +43,8 @@ public:
   // talks, as far as that is known.
   void add(const policy::Prefix& source, double rate_per_s);
   void remove(const policy::Prefix& source);
+  // Other SIP ports from now on, for all that stand: what their rules dropped is still counted.
+  void set_ports(std::vector<std::uint16_t> ports);
   // Packets of a source that its rules dropped since it was added.
   std::uint64_t dropped(const policy::Prefix& source) const;
 

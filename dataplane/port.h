@@ -146,6 +146,8 @@ public:
   void show_link(bool up) const noexcept;
   // The operator may change an interface's MTU: frames up to the new one may leave.
   void follow_mtu();
+  // Monitor: hears these SIP ports from the next packet on. The kernel swaps the filter of a socket between two.
+  std::expected<void, std::string> hear(std::span<const std::uint16_t> sip_ports);
   const std::string& name() const noexcept { return name_; }
   // DPDK's number of it.
   std::uint16_t id() const noexcept { return id_; }

@@ -300,7 +300,12 @@ std::expected<void, std::string> Port::filter(const Options& options) {
                                           .filter = std::move(program),
                                           .fanout = fanout_program(spread_, secret)});
   }
-  if (forwards_) return {};
+  return hear(options.sip_ports);
+}
+
+std::expected<void, std::string> Port::hear(std::span<const std::uint16_t> sip_ports) {
+  if (kind_ == PortKind::Tap || forwards_) return {};
+  auto program = sip_filter(sip_ports);
   const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
   for (const int fd : descriptors_)
     if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0)

@@ -40,6 +40,7 @@ std::string_view to_string(Ending ending) noexcept {
   case Ending::Superseded: return "superseded";
   case Ending::NeverBlocked: return "never_blocked";
   case Ending::Lifted: return "lifted";
+  case Ending::DryRun: return "dry_run";
   case Ending::Stopped: return "stopped";
   }
   return "unknown";
@@ -348,7 +349,8 @@ void BlockList::remove(Subject subject, Ending ending, Changes& changes) {
   case Ending::Unblocked:
   case Ending::Flushed:
   case Ending::NeverBlocked: ladder_.forget(subject); break; // he is forgiven
-  case Ending::Lifted: break;                                // as if it had not been
+  case Ending::DryRun:
+  case Ending::Lifted: break; // as if it had not been
   default: remember(change.block);
   }
   changes.push_back(std::move(change));

@@ -42,6 +42,7 @@ enum class Ending : std::uint8_t {
   Superseded, // its host was blocked as a whole
   NeverBlocked,
   Lifted, // it came while our own server was not well
+  DryRun, // from now on nobody is to be blocked
   Stopped,
 };
 std::string_view to_string(Ending ending) noexcept; // "expired"
@@ -102,6 +103,12 @@ public:
   // Who else is behind an address: asked before it is blocked.
   void set_behind(Behind behind) { behind_ = std::move(behind); }
 
+  // Other options from now on (block_list_options.cpp); an IPv6 host stays what it was. What stands keeps its end. A
+  // block that was only noted stays noted until its subject offends again.
+  Changes set_options(BlockOptions options, Time now);
+  // Who is trusted may be others than when the prefixes were blocked: asks again.
+  Changes ask_who_passes();
+
   Changes convict(const Offence& offence);
 
   // Whose counters the list wants to be told before the next expire(): those which go on if they still send, once as
@@ -112,6 +119,8 @@ public:
   Changes expire(Time now);
   // What the kernel had counted for a limit when it was extended: it counts anew after that.
   void note_limited(const Subject& host, std::uint64_t packets);
+  // The same for a block, when the kernel's table is made anew or its element is.
+  void note_counted(const Subject& subject, std::uint64_t packets);
 
   // By hand. The error is a sentence for the operator.
   std::expected<Changes, std::string> block(const Prefix& prefix, Duration length, std::string note, Time now);
@@ -188,6 +197,8 @@ private:
   void make_room(const Standing& standing, SubjectKind kind, Changes& changes);
   void remove(Subject subject, Ending ending, Changes& changes);
   void remove_limit(Subject host, Ending ending, Changes& changes);
+  void stand_down(Time now, Changes& changes);
+  void shrink(Changes& changes);
   void remove_endpoints(const Subject& host, Ending ending, Changes& changes);
   bool fits(const Block& block) const;
 

@@ -7,6 +7,12 @@ namespace sipward::policy {
 
 using namespace std::chrono_literals;
 
+void Ladder::set_steps(std::vector<Duration> steps, std::size_t capacity) {
+  steps_ = std::move(steps);
+  capacity_ = capacity;
+  while (climbed_.size() > capacity_) forget(by_end_.begin()->second);
+}
+
 Duration Ladder::length(std::uint32_t step) const noexcept { return steps_[std::clamp(step, 1u, top()) - 1]; }
 
 Duration Ladder::memory(std::uint32_t step) const noexcept { return std::max<Duration>(24h, 4 * length(step)); }

@@ -27,6 +27,9 @@ public:
   // block ended longest ago is forgotten.
   Ladder(std::vector<Duration> steps, std::size_t capacity) : steps_(std::move(steps)), capacity_(capacity) {}
 
+  // Other steps from now on: whoever stands above the top is on the top.
+  void set_steps(std::vector<Duration> steps, std::size_t capacity);
+
   std::uint32_t top() const noexcept { return static_cast<std::uint32_t>(steps_.size()); }
   Duration length(std::uint32_t step) const noexcept; // steps count from 1; those beyond the top last as long as it
 

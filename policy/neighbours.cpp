@@ -2,8 +2,19 @@
 #include "policy/neighbours.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace sipward::policy {
+
+void Neighbours::set_terms(std::uint32_t enough, Duration within, std::size_t capacity,
+                           const std::function<Prefix(const Address&)>& prefix_of) {
+  const auto before = std::exchange(prefixes_, {});
+  enough_ = enough, within_ = within, capacity_ = capacity;
+  std::vector<Offender> all;
+  for (const auto& [prefix, hosts] : before) all.insert(all.end(), hosts.begin(), hosts.end());
+  std::ranges::stable_sort(all, {}, &Offender::at); // the latest stay, where there are more than enough
+  for (const auto& [host, proven, at] : all) add(prefix_of(host.prefix.base), host, proven, at);
+}
 
 Neighbours::Count Neighbours::add(const Prefix& prefix, const Subject& host, bool proven, Time at) {
   if (prefixes_.size() >= capacity_ && !prefixes_.contains(prefix)) make_room(prefix, at);

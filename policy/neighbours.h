@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <vector>
@@ -17,6 +18,10 @@ public:
   // `enough`: so many hosts of a prefix are remembered, for so long. `capacity`: of so many prefixes.
   Neighbours(std::uint32_t enough, Duration within, std::size_t capacity)
       : enough_(enough), within_(within), capacity_(capacity) {}
+
+  // The same from now on. `prefix_of`: where a host belongs now, if the prefixes are of another length.
+  void set_terms(std::uint32_t enough, Duration within, std::size_t capacity,
+                 const std::function<Prefix(const Address&)>& prefix_of);
 
   struct Count {
     std::uint32_t hosts = 0;

@@ -169,5 +169,30 @@ TEST_CASE("an IPv6 source is its prefix, and who loses everything is told by the
   CHECK(flow.actions()[1].type == RTE_FLOW_ACTION_TYPE_END);
 }
 
+TEST_CASE("other SIP ports are dropped at the NICs from then on, and what was counted before stays counted") {
+  Lab lab;
+  DropRules rules(std::move(lab.nic(lab.first, 10).nics), {5060});
+  rules.add(prefix("198.51.100.66/32"), 100);
+  rules.set_ports({5060, 5080});
+  REQUIRE(lab.first.size() == 2);
+  CHECK(lab.first.back().port == 5080);
+  CHECK(rules.dropped(prefix("198.51.100.66/32")) == 7);
+  rules.set_ports({});
+  REQUIRE(lab.first.size() == 1);
+  CHECK(lab.first.front().port == 0);
+  rules.remove(prefix("198.51.100.66/32"));
+  CHECK(lab.first.empty());
+}
+
+TEST_CASE("where the NICs hold fewer sources with more ports, those without room are the workers' alone") {
+  Lab lab;
+  DropRules rules(std::move(lab.nic(lab.first, 3).nics), {5060});
+  for (const auto* source : {"198.51.100.66/32", "198.51.100.67/32", "198.51.100.68/32"}) rules.add(prefix(source), 100);
+  rules.set_ports({5060, 5080});
+  CHECK(rules.sources() == 1);
+  CHECK(rules.refused() == 2);
+  CHECK(lab.first.size() == 2);
+}
+
 } // namespace
 } // namespace sipward::dataplane
