@@ -11,11 +11,11 @@ What each source sent, and how much of that reached the server's socket, the ker
 """
 from .attackers import Attacks
 from .network import GATEWAY_V4, GATEWAY_V6, SERVER_V4, SERVER_V6, Network
-from .phones import Phones
-from .server import Kamailio
+from .phones import Callees, Calls, Phones
+from .server import EXCHANGE, Kamailio
 from .sipward import Sipward
 
-__all__ = ["GATEWAY_V4", "GATEWAY_V6", "Lab", "Network", "Phones", "SERVER_V4", "SERVER_V6", "Sipward"]
+__all__ = ["EXCHANGE", "GATEWAY_V4", "GATEWAY_V6", "Callees", "Calls", "Kamailio", "Lab", "Network", "Phones", "SERVER_V4", "SERVER_V6", "Sipward"]
 
 
 class Lab(Network):

@@ -25,8 +25,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 # socket, `answered` as the server's answers come back.
 COUNTERS = """
 table inet lab {{
-  set {name}_v4 {{ type ipv4_addr; size 65535; flags dynamic; counter; }}
-  set {name}_v6 {{ type ipv6_addr; size 65535; flags dynamic; counter; }}
+  set {name}_v4 {{ type ipv4_addr; size 262144; flags dynamic; counter; }}
+  set {name}_v6 {{ type ipv6_addr; size 262144; flags dynamic; counter; }}
   chain {name} {{
     type filter hook {hook} priority 0;
     ip {server} {v4} udp {port} 5060 update @{name}_v4 {{ ip {client} }}
