@@ -80,6 +80,7 @@ std::expected<Control::Reloaded, std::string> Control::take_over() {
   if (log) {
     log_->summarise(monotonic_now() + std::chrono::seconds(1), clock_); // the old file's last word
     log_ = std::move(log);
+    remember_alerts();
   }
   shift_trust(before.trust.remember);
   collect(blocks_.set_options(config::block_options(settings_), monotonic_now()));
