@@ -96,6 +96,8 @@ private:
   Forgotten forget(const policy::Prefix& addresses);
   bool forget(std::string_view user); // true: he was known to have registered lately
 
+  std::vector<nft::Change> spare_ports(const policy::Block& limit, bool stands, nft::Limit rate,
+                                       std::chrono::seconds timeout);
   void mark_source(const policy::Block& block, bool stands);
   void stop();
 
@@ -166,6 +168,7 @@ private:
   std::vector<policy::Traffic> counted_; // ... and what the workers had counted for each
   policy::Time next_pulse_;
   std::uint64_t requests_seen_ = 0, answers_seen_ = 0;
+  std::map<policy::Subject, std::vector<std::uint16_t>> spared_; // ports of limited hosts that pass; sorted
   TcpPeers tcp_peers_;
   policy::Time next_tcp_look_;
   bool sees_tcp_ = true;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "daemon/control.h"
 
@@ -87,6 +88,10 @@ bool Control::apply(const policy::BlockList::Changes& changes) {
     for (const auto& prefix : change.let_through) kernel.push_back(allowed(prefix, nft::Change::Kind::Add));
     const bool gone = change.kind == BlockChange::Kind::Removed;
     kernel.push_back(kernel_block(change.block, gone ? nft::Change::Kind::Delete : nft::Change::Kind::Add, now));
+    if (change.block.limit)
+      std::ranges::move(
+          spare_ports(change.block, !gone, kernel_limit(*change.block.limit), kernel_timeout(change.block, now)),
+          std::back_inserter(kernel));
   }
   if (kernel.empty()) return true;
   const auto committed = nft_->commit(kernel);
@@ -101,7 +106,11 @@ bool Control::resynchronise() {
   std::vector<nft::Change> elements;
   for (const auto& prefix : blocks_.let_through()) elements.push_back(allowed(prefix, nft::Change::Kind::Add));
   const auto add = [&](const policy::Block& block) {
-    if (is_in_kernel(block)) elements.push_back(kernel_block(block, nft::Change::Kind::Add, now));
+    if (!is_in_kernel(block)) return;
+    elements.push_back(kernel_block(block, nft::Change::Kind::Add, now));
+    if (block.limit)
+      std::ranges::move(spare_ports(block, true, kernel_limit(*block.limit), kernel_timeout(block, now)),
+                        std::back_inserter(elements));
   };
   for (const auto& [subject, block] : blocks_) add(block);
   for (const auto& [subject, block] : blocks_.limits()) add(block);

@@ -23,6 +23,9 @@
 //           blocked_endpoint_v4 blocked_endpoint_v6  one port of one address, the same
 //           blocked_net_v4 blocked_net_v6            prefixes by their masked base, the same
 //           limited_v4 limited_v6                    hosts, each with a rate of its own as well
+//           known_endpoint_v4 known_endpoint_v6      ports of limited hosts that pass the limit, each up to a rate of
+//           its
+//                                                    own (IPv6 by masked prefix): somebody registered from there
 //           blocked_net_v4_20 ...                    prefixes of another length; made with the first, removed with the
 //           blocked_all_v4 blocked_all_v4_24 ...     last one in it. `all`: blocked by hand with --scope all
 //           sip_ports                                what `scope: sip` covers; absent with `scope: all`
@@ -41,7 +44,7 @@
 //
 //   blocked with --scope all, and neither never blocked nor allowed? drop     (only while there is such a block)
 //   not SIP? accept  never blocked? accept  blocked endpoint? drop  allowed? accept  blocked host? drop
-//   limited host above its rate? drop  blocked prefix? drop
+//   known endpoint within its rate? accept  limited host above its rate? drop  blocked prefix? drop
 //
 // An allowed host thus passes its own block, its limit and its prefix's block; only its blocked endpoints stay dropped.
 // That trust protects nobody from a block on proven evidence is the block list's part: such a host is in no allowed
@@ -73,6 +76,7 @@ enum class Effect : std::uint8_t {
   Drop,    // those of the layout's scope: a host, an endpoint, or a prefix of any length
   DropAll, // every one, whatever the scope: a host or a prefix
   Limit,   // those above a rate: a host
+  Spare,   // of a limited host's, none from this port up to a rate: an endpoint
   Allow,   // none, whatever stands against the host or a prefix around it: a host or a prefix; ranges may overlap
 };
 
@@ -90,7 +94,7 @@ struct Change {
   policy::Subject subject;
   std::chrono::seconds timeout{0}; // of what is added; the kernel drops it by itself after that. 0, and Allow: never
   Effect effect = Effect::Drop;
-  Limit limit{}; // of Effect::Limit, added
+  Limit limit{}; // of Effect::Limit and Effect::Spare, added
 };
 
 // Why the kernel, or this process's standing with it, refused.
@@ -104,7 +108,7 @@ struct Element {
   policy::Subject subject;
   Effect effect = Effect::Drop;
   Limit limit{};
-  std::uint64_t packets = 0; // its counter: packets dropped, in and out
+  std::uint64_t packets = 0; // its counter: packets dropped, in and out; of Effect::Spare, passed
   std::uint64_t octets = 0;
   std::chrono::milliseconds remaining{0}; // 0: it does not run out
 };

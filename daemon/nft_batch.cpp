@@ -73,7 +73,7 @@ std::expected<Wanted, Error> sort_out(const Layout& layout, std::span<const Chan
     const auto set = set_of(change.subject, change.effect, layout);
     if (!set) return std::unexpected(set.error());
     const auto& [rate, burst] = change.limit;
-    if (change.effect == Effect::Limit && change.kind == Change::Kind::Add &&
+    if ((change.effect == Effect::Limit || change.effect == Effect::Spare) && change.kind == Change::Kind::Add &&
         (rate < 1 || rate > kRateMax || burst < 1))
       return std::unexpected(Error{EINVAL, "nftables: no limit is " + std::to_string(rate) + " a second and " +
                                                std::to_string(burst) + " at once, as for " +
@@ -128,7 +128,8 @@ std::vector<Key> keys_of(std::span<const Change* const> adds) {
   for (const auto* change : adds) {
     keys.push_back(key_of(change->subject));
     keys.back().timeout = change->timeout;
-    if (change->effect == Effect::Limit) keys.back().limit = change->limit;
+    if (change->effect == Effect::Limit || change->effect == Effect::Spare) keys.back().limit = change->limit;
+    keys.back().within = change->effect == Effect::Spare;
   }
   return keys;
 }

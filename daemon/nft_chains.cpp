@@ -164,7 +164,8 @@ public:
           .look_up(of(sets, family))
           .end(batch_, NF_ACCEPT, what_);
   }
-  void drop(const SubjectSet& set) {
+  // Drops whom the set holds; of one that spares, lets him pass.
+  void judge(const SubjectSet& set) {
     Rule rule(chain_.name);
     // Others than TCP and UDP have something else where a port would be.
     const bool endpoint = set.kind == policy::SubjectKind::Endpoint;
@@ -176,7 +177,7 @@ public:
         rule.load_address(set.family, chain_.direction).look_up(of(sets, set.family), Rule::Match::NotIn);
     rule.load_address(set.family, chain_.direction).mask(set.family, set.length);
     if (endpoint) rule.load_port(chain_.direction.their_port, set.family == Family::V4 ? NFT_REG32_01 : NFT_REG_2);
-    rule.look_up(name_of(set)).end(batch_, NF_DROP, what_);
+    rule.look_up(name_of(set)).end(batch_, set.effect == Effect::Spare ? NF_ACCEPT : NF_DROP, what_);
   }
 
 private:
@@ -191,18 +192,21 @@ void put_rules(Batch& batch, const Layout& layout, std::span<const SubjectSet> o
   std::vector<SubjectSet> sets(standing.begin(), standing.end());
   sets.insert(sets.end(), on_demand.begin(), on_demand.end());
   Rules rules(batch, layout, chain);
-  const auto drop = [&](Effect effect, std::optional<policy::SubjectKind> kind = {}) {
+  const auto judge = [&](Effect effect, std::optional<policy::SubjectKind> kind = {}) {
     for (const auto& set : sets)
-      if (set.effect == effect && (!kind || set.kind == *kind)) rules.drop(set);
+      if (set.effect == effect && (!kind || set.kind == *kind)) rules.judge(set);
   };
-  drop(Effect::DropAll);
+  judge(Effect::DropAll);
   rules.accept_what_is_not_sip();
   rules.accept(kNeverBlocked);
-  drop(Effect::Drop, policy::SubjectKind::Endpoint);
+  judge(Effect::Drop, policy::SubjectKind::Endpoint);
   rules.accept(kAllowed);
-  drop(Effect::Drop, policy::SubjectKind::Host);
-  if (chain.limits) drop(Effect::Limit);
-  drop(Effect::Drop, policy::SubjectKind::Prefix);
+  judge(Effect::Drop, policy::SubjectKind::Host);
+  if (chain.limits) {
+    judge(Effect::Spare);
+    judge(Effect::Limit);
+  }
+  judge(Effect::Drop, policy::SubjectKind::Prefix);
 }
 
 void put_chain(Batch& batch, const char* name, Hook hook, std::vector<const char*> devices) {

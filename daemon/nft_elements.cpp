@@ -50,14 +50,14 @@ using Iterator = std::unique_ptr<nftnl_set_elems_iter, Freed<nftnl_set_elems_ite
 using Expr = std::unique_ptr<nftnl_expr, Freed<nftnl_expr_free>>;
 using Userdata = std::unique_ptr<nftnl_udata_buf, Freed<nftnl_udata_buf_free>>;
 
-// `limit rate over N/second burst M packets`: it matches what is too much.
-Expr limit_expr(const Limit& limit) {
+// `limit rate over N/second burst M packets`: it matches what is too much. Or, without `over`, what is not.
+Expr limit_expr(const Limit& limit, bool within) {
   Expr expr(made(nftnl_expr_alloc("limit")));
   nftnl_expr_set_u64(expr.get(), NFTNL_EXPR_LIMIT_RATE, limit.rate_per_s);
   nftnl_expr_set_u64(expr.get(), NFTNL_EXPR_LIMIT_UNIT, 1);
   nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LIMIT_BURST, limit.burst);
   nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKTS);
-  nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LIMIT_FLAGS, NFT_LIMIT_F_INV);
+  nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LIMIT_FLAGS, within ? 0 : NFT_LIMIT_F_INV);
   return expr;
 }
 
@@ -102,7 +102,7 @@ void put_element(nlmsghdr* message, const Key& key) {
   if (key.limit) {
     // The limit first: where it does not match, the counter after it does not count.
     nlattr* exprs = mnl_attr_nest_start(message, NFTA_SET_ELEM_EXPRESSIONS);
-    const Expr limit = limit_expr(*key.limit);
+    const Expr limit = limit_expr(*key.limit, key.within);
     const Expr counter(made(nftnl_expr_alloc("counter")));
     for (nftnl_expr* expr : {limit.get(), counter.get()}) {
       nlattr* nest = mnl_attr_nest_start(message, NFTA_LIST_ELEM);
@@ -184,9 +184,9 @@ void put_set(Batch& batch, const SubjectSet& set, std::uint32_t id) {
     shape.type = shape.type << kTypeBits | kTypePort;
     shape.key_octets += 4;
   }
-  if (set.effect == Effect::Limit) {
+  if (set.effect == Effect::Limit || set.effect == Effect::Spare) {
     shape.flags |= NFT_SET_EXPR; // more than one
-    shape.exprs.push_back(limit_expr(kLimitUnsaid));
+    shape.exprs.push_back(limit_expr(kLimitUnsaid, set.effect == Effect::Spare));
   }
   shape.exprs.emplace_back(made(nftnl_expr_alloc("counter")));
   if (set.length != policy::bits(set.family)) shape.comment = "/" + std::to_string(set.length);

@@ -36,6 +36,7 @@ struct Key {
   std::uint32_t flags = 0;
   std::chrono::seconds timeout{0};
   std::optional<Limit> limit{};
+  bool within = false; // the limit matches what is within it, not what is over
 
   std::span<const std::uint8_t> wire() const noexcept { return {octets.data(), size}; }
 };

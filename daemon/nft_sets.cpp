@@ -16,7 +16,7 @@ struct Naming {
   SubjectKind kind;
   bool on_demand;
 };
-constexpr std::array<Naming, 7> kNamings = {{
+constexpr std::array<Naming, 8> kNamings = {{
     {"blocked", Effect::Drop, SubjectKind::Host, false},
     {"blocked_endpoint", Effect::Drop, SubjectKind::Endpoint, false},
     {"blocked_net", Effect::Drop, SubjectKind::Prefix, false},
@@ -24,19 +24,22 @@ constexpr std::array<Naming, 7> kNamings = {{
     {"blocked_all", Effect::DropAll, SubjectKind::Host, true},
     {"blocked_all", Effect::DropAll, SubjectKind::Prefix, true},
     {"limited", Effect::Limit, SubjectKind::Host, false},
+    {"known_endpoint", Effect::Spare, SubjectKind::Endpoint, false},
 }};
 
 constexpr bool carries_length(const Naming& naming) noexcept {
   return naming.on_demand && naming.kind == SubjectKind::Prefix;
 }
 
-std::uint8_t usual_length(SubjectKind kind, Family family, const Layout& layout) noexcept {
+std::uint8_t usual_length(Effect effect, SubjectKind kind, Family family, const Layout& layout) noexcept {
   const bool v4 = family == Family::V4;
   switch (kind) {
   case SubjectKind::Host: return v4 ? std::uint8_t{32} : layout.source_v6;
   case SubjectKind::Prefix: return v4 ? layout.prefix_v4 : layout.prefix_v6;
   case SubjectKind::Endpoint: break;
   }
+  // Of an IPv6 source its ports are known, and not which of its addresses they belong to.
+  if (!v4 && effect == Effect::Spare) return layout.source_v6;
   return policy::bits(family);
 }
 
@@ -45,6 +48,7 @@ constexpr std::string_view verb(Effect effect) noexcept {
   case Effect::Drop: return "blocked";
   case Effect::DropAll: return "wholly blocked";
   case Effect::Limit: return "limited";
+  case Effect::Spare: return "known";
   case Effect::Allow: break;
   }
   return "allowed";
@@ -84,13 +88,14 @@ std::optional<SubjectSet> set_named(std::string_view name, std::optional<std::ui
   return std::nullopt;
 }
 
-std::array<SubjectSet, 8> standing_sets(const Layout& layout) noexcept {
-  std::array<SubjectSet, 8> sets;
+std::array<SubjectSet, 10> standing_sets(const Layout& layout) noexcept {
+  std::array<SubjectSet, 10> sets;
   std::size_t count = 0;
   for (const auto& naming : kNamings) {
     if (naming.on_demand) continue;
     for (const auto family : {Family::V4, Family::V6})
-      sets[count++] = {naming.effect, naming.kind, family, usual_length(naming.kind, family, layout), false};
+      sets[count++] = {naming.effect, naming.kind, family, usual_length(naming.effect, naming.kind, family, layout),
+                       false};
   }
   return sets;
 }
@@ -98,7 +103,7 @@ std::array<SubjectSet, 8> standing_sets(const Layout& layout) noexcept {
 std::expected<SubjectSet, Error> set_of(const policy::Subject& subject, Effect effect, const Layout& layout) {
   const auto family = subject.prefix.base.family;
   const auto length = subject.prefix.length;
-  const bool usual = length == usual_length(subject.kind, family, layout);
+  const bool usual = length == usual_length(effect, subject.kind, family, layout);
   const bool on_demand = effect == Effect::DropAll || !usual;
   // Only prefixes may have any length: hosts and endpoints are what the layout says they are.
   if (length >= 1 && length <= policy::bits(family) && (usual || subject.kind == SubjectKind::Prefix))

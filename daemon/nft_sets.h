@@ -42,7 +42,7 @@ std::string name_of(const SubjectSet& set); // "blocked_v4", "blocked_net_v4_20"
 std::optional<SubjectSet> set_named(std::string_view name, std::optional<std::uint8_t> length);
 
 // Those that every table has.
-std::array<SubjectSet, 8> standing_sets(const Layout& layout) noexcept;
+std::array<SubjectSet, 10> standing_sets(const Layout& layout) noexcept;
 // The set that a subject belongs into. EINVAL if there is none for it: a limited prefix, a host of another length than
 // the layout's, anything allowed.
 std::expected<SubjectSet, Error> set_of(const policy::Subject& subject, Effect effect, const Layout& layout);

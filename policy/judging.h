@@ -98,7 +98,7 @@ private:
   }
   std::uint64_t transaction_hash(const sip::Message& message, sip::Method method) const noexcept;
   SourceKey endpoint_key() const noexcept { return ledger_.endpoint_key(case_.place.key, port()); }
-  std::uint64_t port_hash() const noexcept { return ledger_.hash({}, endpoint_key()); }
+  std::uint64_t port_hash() const noexcept { return ledger_.port_hash(case_.place.key, port()); }
   bool known_port() const noexcept { // somebody registered from there, or called
     return ledger_.known_users.find(port_hash(), minute(), Ledger::kPortMinutes).has_value();
   }

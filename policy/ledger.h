@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "policy/recent_set.h"
 #include "policy/source_sketch.h"
@@ -102,6 +103,16 @@ public:
             answers};
   }
 
+  // The ports that somebody of this source registered from, or called, within a day. Control thread: it asks for every
+  // port that there is, some milliseconds.
+  std::vector<std::uint16_t> known_ports(SourceKey source, std::uint32_t now_s) const {
+    std::vector<std::uint16_t> ports;
+    for (std::uint32_t port = 1; port <= UINT16_MAX; ++port)
+      if (known_users.find(port_hash(source, static_cast<std::uint16_t>(port)), now_s / 60, kPortMinutes))
+        ports.push_back(static_cast<std::uint16_t>(port));
+    return ports;
+  }
+
   // A keyed hash of a text, together with a number.
   std::uint64_t hash(std::string_view text, std::uint64_t with = 0) const noexcept {
     return text_hash(text, with, secret_);
@@ -109,6 +120,10 @@ public:
   static SourceKey target_key(std::uint64_t user) noexcept { return user >> 16 | 1; } // no first octet of ff
   SourceKey endpoint_key(SourceKey source, std::uint16_t port) const noexcept {
     return keyed_hash(source ^ std::uint64_t{port} << 40, secret_) >> 16 | 1; // no first octet of ff
+  }
+
+  std::uint64_t port_hash(SourceKey source, std::uint16_t port) const noexcept { // among known_users
+    return hash({}, endpoint_key(source, port));
   }
 
 private:

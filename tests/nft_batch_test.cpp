@@ -162,6 +162,8 @@ TEST_CASE("a set's name says what it holds, and is understood again") {
       {range("198.51.100.0/22"), Effect::DropAll, "blocked_all_v4_22"},
       {host("198.51.100.66"), Effect::Limit, "limited_v4"},
       {host("2001:db8:1:2::7"), Effect::Limit, "limited_v6"},
+      {endpoint("198.51.100.66", 5061), Effect::Spare, "known_endpoint_v4"},
+      {known("2001:db8:1:2::7", 5061), Effect::Spare, "known_endpoint_v6"},
   };
   for (const auto& row : rows) {
     INFO(row.name);
@@ -285,7 +287,7 @@ TEST_CASE("a storm's elements are spread over messages that an attribute's lengt
 TEST_CASE("flush empties the sets it is told of and nothing else; remove needs no table to be there") {
   const auto sets = standing_sets(Layout{});
   const auto steps = element_steps(build_flush(sets));
-  REQUIRE(steps.size() == 8);
+  REQUIRE(steps.size() == 10);
   for (std::size_t i = 0; i < steps.size(); ++i) {
     CHECK(steps[i].what == "delete " + name_of(sets[i]));
     CHECK(steps[i].elements.empty());

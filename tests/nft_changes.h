@@ -27,6 +27,16 @@ inline daemon::nft::Change erase(const policy::Subject& subject) {
 inline policy::Subject endpoint(const char* text, std::uint16_t port) {
   return {policy::SubjectKind::Endpoint, policy::Prefix::host(policy::Address::parse(text).value()), port};
 }
+// As of an IPv6 source its ports are known, whichever of its addresses they belong to.
+inline policy::Subject known(const char* text, std::uint16_t port) {
+  const auto address = policy::Address::parse(text).value();
+  return {policy::SubjectKind::Endpoint, policy::Prefix::of(address, address.family == policy::Family::V4 ? 32 : 64),
+          port};
+}
+inline daemon::nft::Change spare(const policy::Subject& subject, std::uint32_t rate_per_s, std::uint32_t burst,
+                                 std::chrono::seconds timeout = std::chrono::minutes(5)) {
+  return {daemon::nft::Change::Kind::Add, subject, timeout, daemon::nft::Effect::Spare, {rate_per_s, burst}};
+}
 inline daemon::nft::Change add_all(const policy::Subject& subject,
                                    std::chrono::seconds timeout = std::chrono::minutes(5)) {
   return {daemon::nft::Change::Kind::Add, subject, timeout, daemon::nft::Effect::DropAll};

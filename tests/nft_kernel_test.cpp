@@ -41,13 +41,14 @@ TEST_CASE("a table made is a table that nft lists: sets, chains, elements with t
   }
   CHECK(chains == std::set<std::string>{"ingress ingress -300 accept", "prerouting prerouting -300 accept",
                                         "output postrouting 300 accept"});
-  CHECK(sets == std::set<std::string>{"blocked_v4 ipv4_addr", "blocked_v6 ipv6_addr", "blocked_net_v4 ipv4_addr",
-                                      "blocked_net_v6 ipv6_addr",
-                                      "blocked_endpoint_v4 [\"ipv4_addr\",\"inet_service\"]",
-                                      "blocked_endpoint_v6 [\"ipv6_addr\",\"inet_service\"]", "limited_v4 ipv4_addr",
-                                      "limited_v6 ipv6_addr", "allowed_v4 ipv4_addr", "allowed_v6 ipv6_addr",
-                                      "never_blocked_v4 ipv4_addr", "never_blocked_v6 ipv6_addr",
-                                      "sip_ports inet_service", "sip_transports inet_proto"});
+  CHECK(sets ==
+        std::set<std::string>{"blocked_v4 ipv4_addr", "blocked_v6 ipv6_addr", "blocked_net_v4 ipv4_addr",
+                              "blocked_net_v6 ipv6_addr", "blocked_endpoint_v4 [\"ipv4_addr\",\"inet_service\"]",
+                              "blocked_endpoint_v6 [\"ipv6_addr\",\"inet_service\"]", "limited_v4 ipv4_addr",
+                              "known_endpoint_v4 [\"ipv4_addr\",\"inet_service\"]",
+                              "known_endpoint_v6 [\"ipv6_addr\",\"inet_service\"]", "limited_v6 ipv6_addr",
+                              "allowed_v4 ipv4_addr", "allowed_v6 ipv6_addr", "never_blocked_v4 ipv4_addr",
+                              "never_blocked_v6 ipv6_addr", "sip_ports inet_service", "sip_transports inet_proto"});
 
   const auto hosts = elements("blocked_v4");
   REQUIRE(values("blocked_v4") == Texts{"198.51.100.66"});

@@ -174,6 +174,31 @@ TEST_CASE("packets: a limited host gets through at its rate, and not above it") 
   }
 }
 
+TEST_CASE("packets: a known port of a limited host passes the limit, up to a rate of its own") {
+  auto nft = fresh();
+  make_probe();
+  const Wire wire;
+  for (const auto hook : kHooks) {
+    for (const std::string address : {"203.0.113.77", "2001:db8:1:2::7"}) {
+      INFO("hook " << name_of(hook) << ", " << address);
+      must(nft.install(layout_with(hook), {}, {}));
+      must(nft.commit(std::vector{limit(host(address.c_str()), 1, 1), spare(known(address.c_str(), 5071), 1, 20)}));
+      const Frame phone{.from = address, .from_port = 5071}, forged{.from = address, .from_port = 40000};
+      CHECK(fate_of(forged, wire, nft) == Fate::Passed); // the limit's burst
+      CHECK(fate_of(forged, wire, nft) == Fate::Dropped);
+      for (int i = 0; i < 20; ++i) CHECK(fate_of(phone, wire, nft) == Fate::Passed);
+      // Then it is forged as well, and no free way in.
+      int dropped = 0;
+      for (int i = 0; i < 10; ++i) dropped += fate_of(phone, wire, nft) == Fate::Dropped;
+      CHECK(dropped >= 5);
+      must(nft.commit(std::vector{add(host(address.c_str()))}));
+      CHECK(fate_of(phone, wire, nft) == Fate::Dropped); // of a blocked host no port is spared
+      must(nft.commit(std::vector{erase(host(address.c_str()))}));
+      CHECK(nft.read(known(address.c_str(), 5071), Effect::Spare).value()->packets >= 20);
+    }
+  }
+}
+
 TEST_CASE("packets: an allowed host passes its prefix's block and its own, but not that of its endpoint") {
   auto nft = fresh();
   make_probe();

@@ -61,6 +61,11 @@ std::vector<std::string> usual_rules() {
       kV4 + kAddress4 + in("blocked_v4") + kDrop,
       // ip6 saddr & ffff:ffff:ffff:ffff:: @blocked_v6 drop
       kV6 + kAddress6 + kMask64 + in("blocked_v6") + kDrop,
+      // ip saddr . th sport @known_endpoint_v4 accept
+      kV4 + kAddress4 + "payload load 2b @ transport header + 0 => reg 9; " + in("known_endpoint_v4") + kAccept,
+      // ip6 saddr & ffff:ffff:ffff:ffff:: . th sport @known_endpoint_v6 accept
+      kV6 + kAddress6 + kMask64 + "payload load 2b @ transport header + 0 => reg 2; " + in("known_endpoint_v6") +
+          kAccept,
       // ip saddr @limited_v4 drop
       kV4 + kAddress4 + in("limited_v4") + kDrop,
       // ip6 saddr & ffff:ffff:ffff:ffff:: @limited_v6 drop
@@ -72,7 +77,9 @@ std::vector<std::string> usual_rules() {
   };
 }
 
-bool asks_limits(const std::string& rule) { return rule.find("limited_v") != rule.npos; }
+bool asks_limits(const std::string& rule) {
+  return rule.find("limited_v") != rule.npos || rule.find("known_endpoint_v") != rule.npos;
+}
 
 } // namespace
 
@@ -106,7 +113,7 @@ TEST_CASE(
     layout.scope = config::Scope::All;
     auto rest = std::vector(usual.begin() + 2, usual.end());
     for (auto& rule : rest)
-      if (rule.find("blocked_endpoint") != rule.npos)
+      if (rule.find("_endpoint_v") != rule.npos)
         rule = "meta load l4proto => reg 1; " + in("sip_transports") + "; " + rule;
     const auto all = build_install(layout, {}, {}).value().batch;
     CHECK(rules(all, "prerouting") == rest);

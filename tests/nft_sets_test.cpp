@@ -33,6 +33,8 @@ const std::vector<Change> kOneOfEach = {
     add_all(range("2001:db8:2::/48")),
     limit(host("198.51.100.66"), 10, 20),
     limit(host("2001:db8:1:2::7"), 25, 50),
+    spare(known("198.51.100.66", 5071), 30, 60),
+    spare(known("2001:db8:1:2::7", 5072), 35, 70),
 };
 
 } // namespace
@@ -44,6 +46,9 @@ TEST_CASE("nft lists limits, endpoints, allowed ranges and sets made on demand w
   CHECK(elements("limited_v4").at("198.51.100.66")["limit"] ==
         nlohmann::json{{"rate", 10}, {"burst", 20}, {"per", "second"}, {"inv", true}});
   CHECK(elements("limited_v6").at("2001:db8:1:2::")["timeout"] == 300);
+  CHECK(elements("known_endpoint_v4").at(R"({"concat":["198.51.100.66",5071]})")["limit"] ==
+        nlohmann::json{{"rate", 30}, {"burst", 60}, {"per", "second"}});
+  CHECK(values("known_endpoint_v6") == Texts{R"({"concat":["2001:db8:1:2::",5072]})"});
   CHECK(values("blocked_endpoint_v4") == Texts{R"({"concat":["203.0.113.77",5071]})"});
   CHECK(values("blocked_endpoint_v6") == Texts{R"({"concat":["2001:db8:1:2::7",5072]})"});
   CHECK(values("allowed_v4") == Texts{"198.51.100.7", R"({"prefix":{"addr":"203.0.113.128","len":25}})"});
@@ -64,6 +69,7 @@ TEST_CASE("nft lists limits, endpoints, allowed ranges and sets made on demand w
                     "ip6 saddr & ffff:ffff:ffff:: == @blocked_all_v6_48 drop\n"
                     "\t\tth dport != @sip_ports accept\n"));
   CHECK(tells(text, "\t\tip saddr . th sport @blocked_endpoint_v4 drop\n"));
+  CHECK(tells(text, "\t\tip saddr . th sport @known_endpoint_v4 accept\n"));
   CHECK(tells(text, "\t\tip saddr @limited_v4 drop\n"));
   CHECK(tells(text, "\t\tip saddr & 255.255.240.0 == @blocked_net_v4_20 drop\n"));
 }
@@ -75,7 +81,8 @@ TEST_CASE("all elements are read back as they were given, also by a process that
   layout.prefix_v4 = 20; // so that the others are made on demand
   auto changes = kOneOfEach;
   for (auto& change : changes)
-    if (change.subject.kind == policy::SubjectKind::Host && change.subject.prefix.base.family == policy::Family::V6)
+    if ((change.subject.kind == policy::SubjectKind::Host || change.effect == Effect::Spare) &&
+        change.subject.prefix.base.family == policy::Family::V6)
       change.subject.prefix = policy::Prefix::of(change.subject.prefix.base, 56);
   must(nft.install(layout, {}, changes));
   auto another = Nft::open();
@@ -208,8 +215,8 @@ TEST_CASE("what an earlier process left can be lifted, element by element or as 
   const auto asked = policy::Prefix::parse("198.51.100.0/24").value();
   const auto lifted = another->lift([&](const Element& element) { return asked.holds(element.subject.prefix); });
   must(lifted);
-  CHECK(*lifted == 4); // the host, its limit, its wholly blocked neighbour, and the prefix
-  CHECK(another->read_all().value().size() == kOneOfEach.size() - 4);
+  CHECK(*lifted == 5); // the host, its limit, its known port, its wholly blocked neighbour, and the prefix
+  CHECK(another->read_all().value().size() == kOneOfEach.size() - 5);
   CHECK(another->lift([](const Element&) { return false; }).value() == 0);
   // Rules and ranges are their maker's: this one could not say what else belongs there.
   CHECK(another->commit(std::vector{add(range("198.51.100.0/25"))}).error().code == EINVAL);
