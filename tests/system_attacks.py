@@ -3,8 +3,9 @@
 """First light: real scanners and floods die in nftables, while honest phones go on registering."""
 import socket
 import threading
+import time
 
-from lab import SERVER_V4, Sipward
+from lab import SERVER_V4, Phones, Sipward
 from lab.attackers import SCANNER
 from lab.case import LabTest, main
 from lab.network import wait_until
@@ -126,6 +127,29 @@ class Floods(LabTest):
                 return bool(receiver.recv(100))
             except (PermissionError, TimeoutError):  # a drop on the way out shows to the sender as EPERM
                 return False
+
+
+class Forged(LabTest):
+    """What comes in a customer's name may be somebody else's."""
+
+    def test_a_flood_in_a_customers_name_is_limited_and_his_phone_goes_on_by_its_known_port(self):
+        daemon = self.sipward()
+        customer = "203.0.113.90"
+        self.assertEqual(Phones(self.lab, [customer], rate=2, count=3).wait(), (3, 0))
+        before = self.lab.reached(customer)
+        phone = Phones(self.lab, [customer], rate=4)
+        self.lab.attacks.flood(customer, count=3000, per_second=600)
+        self.assertTrue(daemon.holds(customer, name="limited_v4"))
+        ports = [element["val"]["concat"] for element in self.lab.elements("edge", "sipward", "known_endpoint_v4")]
+        self.assertEqual(ports, [[customer, 5060]])
+        time.sleep(1)  # and goes on after it
+        succeeded, failed = phone.stop()
+        self.assertEqual(failed, 0, f"beside {succeeded} that succeeded")
+        self.assertGreater(succeeded, 16)
+        self.assertEqual(phone.rows()[-1]["Retransmissions(C)"], "0", "nothing of the phone's was lost")
+        self.assertNotIn(customer, daemon.in_set("blocked_v4"))
+        self.assertLess(self.lab.reached(customer) - before, 2000, "most of the flood")
+        self.assertEqual(daemon.logged("limit", f"{customer}/32")["trusted"], "yes")
 
 
 if __name__ == "__main__":
