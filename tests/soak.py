@@ -22,7 +22,7 @@ CALLEES = [f"203.0.113.{host}" for host in range(200, 210)]
 OFFICE, RETURNING = "203.0.113.99", [f"203.0.113.{host}" for host in range(101, 161)]
 OFFICE_PHONES, RETURNING_PHONES = 40, 200
 STORM_EVERY_S, STORM_PER_SECOND = 45, 100
-EXCHANGE_WORDS = {"LAB_CHILDREN": 8, "LAB_LOOKUP_US": 500}  # fast enough to answer what gets through
+EXCHANGE_WORDS = {"LAB_CHILDREN": 8, "LAB_LOOKUP_US": 200}  # fast enough to answer what gets through
 
 
 class Soak:

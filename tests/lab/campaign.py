@@ -12,6 +12,7 @@ from .network import SERVER_V4, wait_until
 SENDER = pathlib.Path(__file__).with_name("sender.py")
 SIPVICIOUS = pathlib.Path("/usr/share/sipvicious")
 SPOOFED = 50_000
+FORGED_PER_S = 1000  # which the server can bear: nobody can tell one forged first REGISTER from a new customer's
 
 
 class Attack:
@@ -61,8 +62,8 @@ class Campaign:
 
     def start_patient(self, seconds):
         """A guess, or a name tried, every ten seconds: no rate shows that."""
-        for name, kind, reason in (("a password every 10 s", "guess", "auth_failure"), ("a name every 10 s", "users", "auth_failure")):
-            attack = self.begin(name, (reason,) if seconds > 330 else (None, reason))
+        for name, kind, reasons in (("a password every 10 s", "guess", ("auth_failure",)), ("a name every 10 s", "users", ("auth_failure", "enumeration"))):
+            attack = self.begin(name, reasons if seconds > 330 else (None, *reasons))
             self.patient.append(self.send(kind, attack.address, seconds, 0.1))
 
     # ---- those who do not
@@ -107,7 +108,7 @@ class Campaign:
         yield lambda: self.nmap("sip-enum-users", ("scanner",))
         yield lambda: self.nmap("sip-methods", ("scanner", None))
         yield lambda: self.nmap("sip-brute", ("scanner", "auth_failure", "register_flood", "enumeration", None))
-        yield lambda: self.sending("forged flood", (None,), "flood", 8, 3000, sources=SPOOFED, first="198.19.0.0")
+        yield lambda: self.sending("forged flood", (None,), "flood", 10, FORGED_PER_S, sources=SPOOFED, first="198.19.0.0")
 
     def run(self, seconds):
         """Round after round until the time is up."""

@@ -29,7 +29,7 @@ class Load:
         # One socket per address (-t ui), the address from the users' file; no console, statistics once a second.
         sockets = ["-t", "un"] if natted else ["-t", "ui", "-ip_field", "3", "-p", "5060"]
         command = ["sipp", f"{SERVER_V4}:5060", "-sf", scenario, "-inf", users, *sockets, "-i", phones[0][0],
-                   "-r", rate, "-max_socket", 1000, "-nostdin", "-trace_stat", "-stf", self.statistics, "-fd", "1", *options]
+                   "-r", rate, "-max_socket", 1000, "-nostdin", "-trace_stat", "-stf", self.statistics, "-fd", "1", "-trace_err", *options]
         command += ["-m", count] if count else []
         command += ["-recv_timeout", int(patience_s * 1000), "-default_behaviors", "all,-bye"] if patience_s else []
         self.child = network.spawn("net", command, self.statistics.with_suffix(".log").name)
