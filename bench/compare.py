@@ -38,7 +38,7 @@ def play(program, options):
     """All cells, round after round, so that a busy machine hurts all alike; written down after each round."""
     found, ours = chosen(options)
     lengths = QUICK_LENGTHS if options.quick else LENGTHS
-    cells, start = [], time.monotonic()
+    cells, start, about = [], time.monotonic(), host.facts(program)
     with Place("swp") as place:
         total = options.repeats * len(found) * len(ours)
         for done in range(options.repeats):
@@ -47,7 +47,7 @@ def play(program, options):
                     cells.append(cell.measure(place, defence(place, program), attack, lengths))
                     print(f"  {len(cells)} of {total}, {time.monotonic() - start:.0f} s: {attack.title}, {defence.name}: "
                           f"{table.success(cells[-1]):.1f} % of honest tries succeeded", file=sys.stderr, flush=True)
-            file = host.write(options.name, program, quick=options.quick, repeats=done + 1, summaries=table.summaries(cells), cells=cells)
+            file = host.write(options.name, about, quick=options.quick, repeats=done + 1, summaries=table.summaries(cells), cells=cells)
     return cells, file
 
 

@@ -50,7 +50,7 @@ def main():
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    results, failed = {}, []
+    results, failed, about = {}, [], host.facts(options.build / "daemon" / "sipward")
     for name, (command, seconds) in commands(options.build.resolve(), options.quick).items():
         print(f"\n=== {name}", flush=True)
         try:
@@ -62,7 +62,7 @@ def main():
         results[name] = figures(done.stdout)
         if not results[name]["figures"]:
             failed.append(f"{name}: it printed no figures")
-    print(host.write("engineer", options.build / "daemon" / "sipward", quick=options.quick, benches=results))
+    print(host.write("engineer", about, quick=options.quick, benches=results))
     if failed:
         sys.exit("\n".join(failed))
 

@@ -64,12 +64,13 @@ def facts(host):
 
 def operator(results, parts, drawn):
     cells = results["cells"]
-    repeats = max(s["repeats"] for s in results["summaries"])
+    found = table.summaries(cells)
+    repeats = max(s["repeats"] for s in found)
     parts += [f"<h2>Under attack, what do honest phones notice?</h2><p>Ten registrations and four calls a second by honest phones against a Kamailio that "
               f"looks up 2,000 REGISTERs a second at most, beside each attack; medians of {repeats} rounds.</p>", facts(results["host"])]
     drawn["over-time"] = pictures.over_time(cells)
     parts.append(figure(drawn["over-time"], f"Honest tries that ended in each second. {KEYS}"))
-    parts.append(tables(results["summaries"]))
+    parts.append(tables(found))
     attack = "flood" if any(cell["attack"] == "flood" for cell in cells) else cells[0]["attack"]
     drawn["set-up"] = pictures.histogram(cells, attack)
     title = next(cell["title"] for cell in cells if cell["attack"] == attack)
@@ -80,8 +81,8 @@ def cases(results, parts):
     lines = [[html.escape(cell.strip()) for cell in line.strip("| ").split(" | ")] for line in table.cases(results).splitlines()]
     rows = "".join("<tr>" + "".join(f"<{'td' if i else 'th'}>{cell}</{'td' if i else 'th'}>" for cell in line) + "</tr>"
                    for i, line in enumerate(lines) if i != 1)
-    parts.append("<h2>Case by case</h2><p>How many datagrams of the attacker the server answered until he was stopped (or of how many, if he was not), and how "
-                 f'many datagrams of honest phones were dropped.</p><div class="scroll"><table>{rows}</table></div>')
+    parts.append("<h2>Case by case</h2><p>How many datagrams of the attacker the server answered until he was stopped, and how many of the honest tries meanwhile "
+                 f'failed.</p><div class="scroll"><table>{rows}</table></div>')
 
 
 def engineer(results, parts, drawn):
@@ -114,7 +115,7 @@ def main():
         sys.exit("nothing is in bench/results yet: run bench/run")
     if found["operator"]:
         operator(found["operator"], parts, drawn)
-    all_cases = [s for name in ("cases", "operator") if found[name] for s in found[name]["summaries"]]
+    all_cases = [s for name in ("cases", "operator") if found[name] for s in table.summaries(found[name]["cells"])]
     if all_cases:
         cases(all_cases, parts)
     if found["engineer"]:

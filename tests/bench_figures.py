@@ -61,9 +61,11 @@ class Tables(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "only 3 honest tries"):
             table.summaries([cell(succeeded=2, failed=1)])
 
-    def test_a_case_tells_what_was_answered_and_of_how_many_if_it_went_on(self):
-        stopped, not_stopped = table.summaries([cell(), cell("pike", block_s=None)])
-        self.assertEqual((table.case(stopped), table.case(not_stopped)), ("50; 3 lost", "50 of 1,000; 3 lost"))
+    def test_a_case_tells_what_was_answered_until_it_was_stopped_and_which_honest_tries_failed(self):
+        stopped, not_stopped, office = table.summaries([cell(), cell("pike", block_s=None), cell("meter", "office", failed=0, sent=0)])
+        self.assertEqual(table.case(stopped), "50; 10 of 100 failed")
+        self.assertEqual(table.case(not_stopped), "50, not stopped; 10 of 100 failed")
+        self.assertEqual(table.case(office), "none failed")
 
 
 class Pictures(unittest.TestCase):

@@ -32,9 +32,9 @@ def facts(program):
     }
 
 
-def write(name, program, **results):
-    """bench/results/NAME.json; its path."""
+def write(name, about, **results):
+    """bench/results/NAME.json, with the facts of when it began; its path."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     file = RESULTS / f"{name}.json"
-    file.write_text(json.dumps({"host": facts(program), **results}, indent=1) + "\n")
+    file.write_text(json.dumps({"host": about, **results}, indent=1) + "\n")
     return file

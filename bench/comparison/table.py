@@ -41,6 +41,8 @@ def summary(cells):
         "server_cpu": median([cell["cpu"]["server"] for cell in cells]), "defence_cpu": median([cell["cpu"]["defence"] for cell in cells]),
         "honest_blocked": max(len(cell["honest"]["blocked"]) for cell in cells),
         "honest_lost": median([cell["honest"]["lost_datagrams"] for cell in cells]),
+        "honest_failed": median([cell["honest"]["failed"] for cell in cells]),
+        "honest_tries": median([cell["honest"]["succeeded"] + cell["honest"]["failed"] for cell in cells]),
     }
 
 
@@ -78,7 +80,7 @@ def markdown(found):
 
 
 def cases(found):
-    """One row a case, a column a defence: hostile datagrams that the server answered until they were stopped, and honest ones lost."""
+    """One row a case, a column a defence: hostile datagrams that the server answered until they were stopped, and honest tries that failed."""
     defences = list(dict.fromkeys(s["defence"] for s in found))
     lines = ["| case | " + " | ".join(defences) + " |", "|---" * (len(defences) + 1) + "|"]
     for attack in dict.fromkeys(s["attack"] for s in found):
@@ -88,8 +90,7 @@ def cases(found):
 
 
 def case(s):
-    lost = f"{s['honest_lost']:,.0f}"
+    failed = f"{s['honest_failed']:,.0f} of {s['honest_tries']:,.0f} failed" if s["honest_failed"] else "none failed"
     if not s["hostile_sent"]:
-        return f"{lost} lost"
-    through = f"{s['hostile_answered']:,.0f}" + ("" if s["block_s"] is not None else f" of {s['hostile_sent']:,.0f}")
-    return f"{through}; {lost} lost"
+        return failed
+    return f"{s['hostile_answered']:,.0f}{'' if s['block_s'] is not None else ', not stopped'}; {failed}"
