@@ -148,6 +148,14 @@ public:
   const Block* find(const Subject& subject) const { return blocks_.find(subject); }
   // The block that covers an address, or one port of it: the endpoint's, the host's or the prefix's.
   const Block* covering(const Address& address, std::uint16_t port = 0) const;
+  // All that stands against an address: its endpoints, its host, a prefix around it, and its limit.
+  std::vector<const Block*> about(const Address& address) const;
+  // Hosts of its prefix that were blocked lately, and count against it.
+  std::uint32_t offenders_near(const Address& address, Time now) const {
+    return neighbours_.count(prefix_of(address), now);
+  }
+  const BlockOptions& options() const noexcept { return options_; }
+  const Ladder& ladder() const noexcept { return ladder_; }
   const Block* limit_of(const Address& address) const { return limits_.find(host_subject(address)); }
   std::optional<Time> next_expiry() const;
   std::size_t size() const noexcept { return blocks_.size(); }

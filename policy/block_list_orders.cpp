@@ -111,6 +111,20 @@ void BlockList::note_limited(const Subject& host, std::uint64_t packets) {
   limits_.put(std::move(counted));
 }
 
+std::vector<const Block*> BlockList::about(const Address& address) const {
+  std::vector<const Block*> found;
+  const Subject host = host_subject(address);
+  const Subject first{SubjectKind::Endpoint, Prefix::host(host.prefix.base), 0};
+  for (auto at = blocks_.lower_bound(first);
+       at != blocks_.end() && at->first.kind == SubjectKind::Endpoint && host.prefix.holds(at->first.prefix); ++at)
+    if (at->first.prefix.base == address) found.push_back(&at->second);
+  if (const Block* block = blocks_.find(host)) found.push_back(block);
+  if (const Block* limit = limits_.find(host)) found.push_back(limit);
+  for (const auto& [end, subject] : blocks_.ends(SubjectKind::Prefix))
+    if (subject.prefix.holds(address)) found.push_back(blocks_.find(subject));
+  return found;
+}
+
 std::vector<Prefix> BlockList::prefixes() const {
   std::vector<Prefix> result;
   for (const auto& [end, subject] : blocks_.ends(SubjectKind::Prefix))

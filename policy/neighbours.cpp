@@ -29,6 +29,13 @@ Neighbours::Count Neighbours::add(const Prefix& prefix, const Subject& host, boo
   return {static_cast<std::uint32_t>(hosts.size()), proven && std::ranges::all_of(hosts, &Offender::proven)};
 }
 
+std::uint32_t Neighbours::count(const Prefix& prefix, Time now) const {
+  const auto at = prefixes_.find(prefix);
+  if (at == prefixes_.end()) return 0;
+  return static_cast<std::uint32_t>(
+      std::ranges::count_if(at->second, [&](const Offender& offender) { return now - offender.at <= within_; }));
+}
+
 void Neighbours::forget(const Prefix& hosts) {
   for (auto& [prefix, offenders] : prefixes_)
     if (prefix.overlaps(hosts))

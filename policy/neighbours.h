@@ -30,6 +30,8 @@ public:
   // Counts one more host of a prefix: the same one counts once, with what was last known of it.
   Count add(const Prefix& prefix, const Subject& host, bool proven, Time at);
 
+  std::uint32_t count(const Prefix& prefix, Time now) const; // those that would count now
+
   void forget(const Prefix& hosts);                       // those inside it; walks through all
   void forget(const Prefix& prefix, const Subject& host); // one of a prefix
   void clear() { prefixes_.clear(); }

@@ -207,8 +207,14 @@ public:
   // Any thread; approximate while workers run. Every source, with its key.
   template<typename Take>
   void each(Take take) const {
-    for (std::size_t i = 0; i < capacity(); ++i)
-      if (const SourceKey key = lines_[i].key.load(std::memory_order_acquire); is_source(key)) take(key, lines_[i]);
+    each(0, capacity(), [&](std::size_t, SourceKey key, const Source& source) { take(key, source); });
+  }
+  // The same for lines [from, from + count), with the line's number.
+  template<typename Take>
+  void each(std::size_t from, std::size_t count, Take take) const {
+    const std::size_t end = count < capacity() - from ? from + count : capacity();
+    for (std::size_t i = from; i < end; ++i)
+      if (const SourceKey key = lines_[i].key.load(std::memory_order_acquire); is_source(key)) take(i, key, lines_[i]);
   }
   static bool is_source(SourceKey key) noexcept; // neither an empty line's nor the table's own
 
