@@ -72,6 +72,12 @@ struct BlockLog::State {
   unsigned written = 0;
   std::uint64_t held_blocks = 0, held_unblocks = 0;
   Heard heard;
+  std::function<void(LoggedEvent)> listener;
+
+  void put(LoggedEvent line) {
+    logger->info(format == config::LogFormat::Json ? line.json : line.text);
+    if (listener) listener(std::move(line));
+  }
 };
 
 std::expected<std::unique_ptr<BlockLog>, std::string> BlockLog::open(const std::filesystem::path& file,
@@ -99,29 +105,25 @@ void BlockLog::write(const BlockChange& change, policy::Time at, const WallClock
     ++(change.kind != BlockChange::Kind::Removed ? state_->held_blocks : state_->held_unblocks);
     return;
   }
-  state_->logger->info(state_->format == config::LogFormat::Json ? change_json(change, at, clock).dump()
-                                                                 : block_line(change, at, clock));
+  state_->put({block_line(change, at, clock), change_json(change, at, clock).dump()});
 }
 
 void BlockLog::summarise(policy::Time at, const WallClock& clock) {
   const auto second = std::chrono::floor<std::chrono::seconds>(at).time_since_epoch().count();
   if (second <= state_->second) return; // a line may be told late
   if (state_->held_blocks + state_->held_unblocks > 0) {
-    if (state_->format == config::LogFormat::Json) {
-      const nlohmann::ordered_json summary = {{"time", rfc3339(clock.at(at))},
-                                              {"event", "summary"},
-                                              {"blocks", state_->held_blocks},
-                                              {"unblocks", state_->held_unblocks}};
-      state_->logger->info(summary.dump());
-    } else {
-      state_->logger->info("{} summary - blocks={} unblocks={}", rfc3339(clock.at(at)), state_->held_blocks,
-                           state_->held_unblocks);
-    }
+    const auto time = rfc3339(clock.at(at));
+    const nlohmann::ordered_json summary = {
+        {"time", time}, {"event", "summary"}, {"blocks", state_->held_blocks}, {"unblocks", state_->held_unblocks}};
+    state_->put({fmt::format("{} summary - blocks={} unblocks={}", time, state_->held_blocks, state_->held_unblocks),
+                 summary.dump()});
   }
   state_->second = second;
   state_->written = 0;
   state_->held_blocks = state_->held_unblocks = 0;
 }
+
+void BlockLog::tell(std::function<void(LoggedEvent)> listener) { state_->listener = std::move(listener); }
 
 void BlockLog::alert(std::string_view text, policy::Time at, const WallClock& clock) {
   note(text, at, clock);
@@ -129,12 +131,9 @@ void BlockLog::alert(std::string_view text, policy::Time at, const WallClock& cl
 }
 
 void BlockLog::note(std::string_view text, policy::Time at, const WallClock& clock) {
-  if (state_->format == config::LogFormat::Json) {
-    const nlohmann::ordered_json alert = {{"time", rfc3339(clock.at(at))}, {"event", "alert"}, {"text", text}};
-    state_->logger->info(alert.dump());
-  } else {
-    state_->logger->info("{} alert - {}", rfc3339(clock.at(at)), text);
-  }
+  const auto time = rfc3339(clock.at(at));
+  const nlohmann::ordered_json alert = {{"time", time}, {"event", "alert"}, {"text", text}};
+  state_->put({fmt::format("{} alert - {}", time, text), alert.dump()});
 }
 
 void BlockLog::set_heard(Heard heard) { state_->heard = std::move(heard); }

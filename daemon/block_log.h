@@ -8,6 +8,7 @@
 #include <string>
 
 #include "config/config.h"
+#include "daemon/event_ring.h"
 #include "daemon/text.h"
 #include "policy/block_list.h"
 
@@ -35,6 +36,8 @@ public:
   void write(const policy::BlockChange& change, policy::Time at, const WallClock& clock);
   // Writes the summary that is due, if one is. To be called now and then.
   void summarise(policy::Time at, const WallClock& clock);
+  // Whom to tell of each line, too.
+  void tell(std::function<void(LoggedEvent)> listener);
   // An event that is no block: "alert", with its text as key=value pairs.
   void alert(std::string_view text, policy::Time at, const WallClock& clock);
   void note(std::string_view text, policy::Time at, const WallClock& clock); // the same, of which nobody else is told

@@ -33,6 +33,12 @@ void add_memory_commands(CLI::App& app, Outcome& outcome);
 void add_state_commands(CLI::App& app, Outcome& outcome);
 // reload
 void add_reload_command(CLI::App& app, Outcome& outcome);
+// top
+void add_top_command(CLI::App& app, Outcome& outcome);
+// explain
+void add_explain_command(CLI::App& app, Outcome& outcome);
+// events
+void add_events_command(CLI::App& app, Outcome& outcome);
 
 // Says why not, on stderr, in one line.
 int refuse(const std::string& why, Exit code = kRefused);

@@ -21,6 +21,9 @@ int command_line(int argc, char** argv) {
   add_memory_commands(app, outcome);
   add_state_commands(app, outcome);
   add_reload_command(app, outcome);
+  add_top_command(app, outcome);
+  add_explain_command(app, outcome);
+  add_events_command(app, outcome);
   app.add_subcommand("version", "Print the version.")->callback([] { std::cout << "sipward " << kVersion << "\n"; });
   try {
     app.parse(argc, argv);

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "daemon/command.h"
+#include "daemon/terminal.h"
 #include "daemon/text.h"
 
 // The commands that only look.
@@ -25,7 +26,9 @@ void tell_status(const Json& status) {
   row("blocks", number("blocks"));
   if (status["learning"].is_string())
     row("learning", "until " + status.value("learning", "") + "; `sipward arm` ends it");
-  row("nftables", status["nft"].value("in_sync", false) ? "in sync" : "OUT OF SYNC");
+  const bool in_sync = status["nft"].value("in_sync", false);
+  const std::string said = in_sync ? "in sync" : "OUT OF SYNC";
+  row("nftables", colours_wanted() ? toned(said, in_sync ? Tone::Good : Tone::Bad) : said);
   std::cout << "\nverdicts\n";
   for (const auto& [name, count] : status["verdicts"].items())
     if (count != 0) row("  " + name, count.dump());
@@ -43,9 +46,10 @@ void tell_blocks(const Json& blocks) {
     if (const auto agent = evidence.value("user_agent", ""); what.empty() && !agent.empty()) what = in_quotes(agent);
     if (block.value("action", "") == "would_block") what += " (would block)";
     table.add({block.value("subject", ""), block.value("reason", ""), block.value("since", ""),
-               block.value("until", ""), std::to_string(block.value("packets_dropped", std::uint64_t{0})), what});
+               block.value("until", ""), std::to_string(block.value("packets_dropped", std::uint64_t{0})), what},
+              block.value("action", "") == "would_block" ? Tone::Doubtful : Tone::Bad);
   }
-  std::cout << table.text();
+  std::cout << table.text(colours_wanted());
 }
 } // namespace
 

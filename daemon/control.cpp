@@ -84,7 +84,7 @@ std::expected<void, std::string> Control::open() {
   auto nft = nft::Nft::open();
   if (!nft) return std::unexpected(nft.error().message);
   nft_.emplace(std::move(*nft));
-  auto log = BlockLog::open(settings_.log.file, settings_.log.format);
+  auto log = open_log(settings_.log);
   if (!log) return std::unexpected(log.error());
   log_ = std::move(*log);
   std::string warning;
@@ -148,7 +148,8 @@ void Control::run() {
     dataplane_->drain([this](const policy::Offence& offence) { hear(offence); });
     end_immunity();
     enforce();
-    socket_->serve([this](std::string_view request) { return answer(request); });
+    socket_->serve([this](std::string_view request) { return answer(request); },
+                   [this](std::uint64_t& place) { return news(place); });
     log_->summarise(monotonic_now(), clock_);
   }
   stop();

@@ -17,6 +17,7 @@
 #include "config/config.h"
 #include "daemon/block_log.h"
 #include "daemon/control_socket.h"
+#include "daemon/event_ring.h"
 #include "daemon/host.h"
 #include "daemon/nft.h"
 #include "daemon/state.h"
@@ -24,6 +25,7 @@
 #include "daemon/tcp_peers.h"
 #include "dataplane/dataplane.h"
 #include "policy/block_list.h"
+#include "policy/census.h"
 #include "policy/surge.h"
 #include "policy/wellbeing.h"
 
@@ -63,6 +65,9 @@ private:
   policy::Collateral behind(const policy::Address& address) const;
   void watch_loads(policy::Time now);
   std::string top_talkers(policy::Time at) const;
+  void note_second(const dataplane::Counters& counters, std::uint64_t requests, std::uint64_t answers,
+                   policy::Time now);
+  policy::Census& census();
   void hear(const policy::Offence& offence);
   void collect(policy::BlockList::Changes changes);
   void enforce();
@@ -84,6 +89,7 @@ private:
   void record(const policy::BlockList::Changes& changes, policy::Time now);
   void write_lines();
   void close_state();
+  std::expected<std::unique_ptr<BlockLog>, std::string> open_log(const config::Settings::Log& as);
   // What is remembered, and what the operator may do with it: control_memory.cpp.
   void remember_alerts();
   void tell_of_user(const policy::Offence& notice);
@@ -125,7 +131,8 @@ private:
   void shift_trust(std::chrono::seconds before);
 
   // One line of JSON in, one out: the commands of the control socket, in control_answers.cpp.
-  std::string answer(std::string_view request);
+  ControlSocket::Reply answer(std::string_view request);
+  std::string news(std::uint64_t& place) const; // for those who follow: answers_events.cpp
   friend class Answers;
 
   const Reread reread_;
@@ -173,7 +180,14 @@ private:
   policy::Time next_tcp_look_;
   bool sees_tcp_ = true;
   std::uint64_t answered_per_hour_ = 0; // with success, by all whom we trust, when they were last looked through
-  std::string gone_port_;               // an interface that was deleted, as told in the log
+  struct PerSecond {                    // over the last pulse
+    double received = 0, requests = 0, answers = 0, dropped = 0;
+  };
+  PerSecond last_second_;
+  dataplane::Counters second_before_;
+  policy::Time pulse_at_;
+  std::optional<policy::Census> census_; // made when somebody looks
+  std::string gone_port_;                // an interface that was deleted, as told in the log
   bool stopping_ = false;
 
   int instance_ = -1; // the locked file that only one sipward can hold in a network namespace
@@ -181,6 +195,7 @@ private:
   int epoll_ = -1;
   std::optional<Host> host_;
   std::optional<nft::Nft> nft_;
+  EventRing events_; // what log_ said
   std::unique_ptr<BlockLog> log_;
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   std::optional<ControlSocket> socket_;

@@ -23,26 +23,27 @@ std::expected<policy::Prefix, Answers::Refused> Answers::subject_of(const Json& 
   return *prefix;
 }
 
-std::string Answers::answer(std::string_view line) {
+ControlSocket::Reply Answers::answer(std::string_view line) {
   using Command = Result (Answers::*)(const Json&);
   static const std::map<std::string, Command> kCommands = {
       {"status", &Answers::status},   {"blocks", &Answers::blocks},   {"block", &Answers::block},
       {"unblock", &Answers::unblock}, {"flush", &Answers::flush},     {"arm", &Answers::arm},
       {"saved", &Answers::saved},     {"history", &Answers::history}, {"import", &Answers::import_state},
-      {"forget", &Answers::forget},   {"reload", &Answers::reload},
+      {"forget", &Answers::forget},   {"reload", &Answers::reload},   {"top", &Answers::top},
+      {"explain", &Answers::explain}, {"events", &Answers::events},
   };
   try {
     const Json request = Json::parse(line);
     const auto command = kCommands.find(request.value("command", ""));
-    if (command == kCommands.end()) return refusal("no such command: " + request.value("command", ""));
+    if (command == kCommands.end()) return {refusal("no such command: " + request.value("command", "")), {}};
     const auto result = (this->*command->second)(request);
-    if (!result) return refusal(result.error().why);
-    return Json{{"ok", true}, {"result", *result}}.dump(-1, ' ', false, kReplace);
+    if (!result) return {refusal(result.error().why), {}};
+    return {Json{{"ok", true}, {"result", *result}}.dump(-1, ' ', false, kReplace), follow_};
   } catch (const Json::exception& error) {
-    return refusal(std::string("not a request: ") + error.what());
+    return {refusal(std::string("not a request: ") + error.what()), {}};
   }
 }
 
-std::string Control::answer(std::string_view request) { return Answers(*this).answer(request); }
+ControlSocket::Reply Control::answer(std::string_view request) { return Answers(*this).answer(request); }
 
 } // namespace sipward::daemon

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <expected>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,10 +17,12 @@
 namespace sipward::daemon {
 
 // The commands, one function each. They run in the control thread, between two rounds of its loop.
+std::string_view trust_name(std::uint8_t level) noexcept; // "home"
+
 class Answers {
 public:
   explicit Answers(Control& control) : control_(control) {}
-  std::string answer(std::string_view line); // line in, line out
+  ControlSocket::Reply answer(std::string_view line); // line in, line out
 
 private:
   using Json = nlohmann::ordered_json;
@@ -35,6 +38,19 @@ private:
   Result blocks(const Json& request);
 
   Result reload(const Json& request); // answers_reload.cpp
+  Result top(const Json& request);    // answers_top.cpp
+  Json standing_of(const policy::Prefix& source) const;
+  Json sender_row(policy::SourceKey key, double rate_per_s, const policy::Now& now) const;
+
+  Result events(const Json& request); // answers_events.cpp
+
+  // Of one address: answers_explain.cpp.
+  Result explain(const Json& request);
+  std::optional<std::string> spared_for(const policy::Address& address) const;
+  Json activity_json(const policy::Address& address, const policy::Rules& rules, const policy::Now& now) const;
+  Json trust_json(const policy::Address& address, const policy::Rules& rules, const policy::Now& now) const;
+  Json ladder_json(const policy::Subject& host, policy::Time now) const;
+  Json history_json(const policy::Prefix& host) const;
 
   // Blocking: answers_block.cpp.
   Result block(const Json& request);
@@ -49,6 +65,7 @@ private:
   Result forget(const Json& request);
 
   Control& control_;
+  std::optional<std::uint64_t> follow_; // the request asked for what comes after its answer, from this event on
 };
 
 } // namespace sipward::daemon

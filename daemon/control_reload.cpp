@@ -36,6 +36,12 @@ void set_log_level(config::LogLevel level) {
   spdlog::set_level(kLevels[static_cast<std::size_t>(level)]);
 }
 
+std::expected<std::unique_ptr<BlockLog>, std::string> Control::open_log(const config::Settings::Log& as) {
+  auto log = BlockLog::open(as.file, as.format);
+  if (log) (*log)->tell([this](LoggedEvent event) { events_.add(std::move(event)); });
+  return log;
+}
+
 // Between two rounds of the loop. The error is the sentence that says why everything stays as it was.
 std::expected<Control::Reloaded, std::string> Control::reload() {
   tell_service_manager_reloading();
@@ -65,7 +71,7 @@ std::expected<Control::Reloaded, std::string> Control::take_over() {
   if (!next) return std::unexpected(next.error());
   std::unique_ptr<BlockLog> log;
   if (const auto& to = next->settings.log; to.file != settings_.log.file || to.format != settings_.log.format) {
-    auto opened = BlockLog::open(to.file, to.format);
+    auto opened = open_log(to);
     if (!opened) return std::unexpected(opened.error());
     log = std::move(*opened);
   }

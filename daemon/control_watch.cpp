@@ -69,6 +69,7 @@ void Control::watch_servers() {
   next_pulse_ = now + kPulseEvery;
   const auto counters = dataplane_->counters();
   const auto requests = requests_in(counters), answers = counters.verdicts[static_cast<std::size_t>(Why::Answer)];
+  note_second(counters, requests - requests_seen_, answers - answers_seen_, now);
   const auto second = dataplane_->ledger().take_second(requests - std::exchange(requests_seen_, requests),
                                                        answers - std::exchange(answers_seen_, answers));
   const auto before = wellbeing_.state(), after = wellbeing_.note(second, now);
@@ -77,6 +78,22 @@ void Control::watch_servers() {
   if (after.unwell && !before.unwell) collect(blocks_.lift_since(now - policy::Wellbeing::kDoubtful));
   if (after != before) dataplane_->publish(make_rules());
   watch_loads(now);
+}
+
+// For who looks at what passes just now. A pulse may be late, so it is measured.
+void Control::note_second(const dataplane::Counters& counters, std::uint64_t requests, std::uint64_t answers,
+                          policy::Time now) {
+  const double seconds = std::chrono::duration<double>(now - std::exchange(pulse_at_, now)).count();
+  const auto per_s = [&](std::uint64_t count) { return static_cast<double>(count) / seconds; };
+  const auto before = std::exchange(second_before_, counters);
+  if (before.received == 0 && seconds > 10) return; // the first pulse: since when?
+  last_second_ = {per_s(counters.received - before.received), per_s(requests), per_s(answers),
+                  per_s(counters.dropped - before.dropped)};
+}
+
+policy::Census& Control::census() {
+  if (!census_) census_.emplace(dataplane_->ledger().sources);
+  return *census_;
 }
 
 void Control::watch_loads(policy::Time now) {

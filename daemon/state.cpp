@@ -140,4 +140,13 @@ std::expected<std::vector<HistoryRecord>, std::string> read_history(const fs::pa
   return history;
 }
 
+std::expected<std::vector<HistoryRecord>, std::string>
+read_history_of(const fs::path& path, const policy::Prefix& addresses, std::size_t most) {
+  auto database = open_state_to_read(path, StateOptions().lock_wait);
+  if (!database) return std::unexpected(database.error().message);
+  auto history = read_history_of(*database, addresses, most);
+  if (const auto error = database->take_error()) return std::unexpected(fault_of(*error, path).message);
+  return history;
+}
+
 } // namespace sipward::daemon

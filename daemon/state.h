@@ -90,4 +90,8 @@ std::expected<StateContents, std::string> read_state(const std::filesystem::path
 std::expected<std::vector<HistoryRecord>, std::string> read_history(const std::filesystem::path& path,
                                                                     const HistoryPlace& after, std::size_t most);
 
+// The latest decisions about these addresses, and about what holds them, the newest first. Likewise.
+std::expected<std::vector<HistoryRecord>, std::string>
+read_history_of(const std::filesystem::path& path, const policy::Prefix& addresses, std::size_t most);
+
 } // namespace sipward::daemon

@@ -286,12 +286,13 @@ void bound_tables(Database& database, const StateLimits& limits) {
   bound_rows<UserRecord>(database, unknown.users, limits.users + 1, limits.users);
 }
 
-std::vector<HistoryRecord> read_history(Database& database, const HistoryPlace& after, std::size_t most) {
-  auto statement = database.prepare("SELECT id, " + history_names() + ", " + names<BlockRecord>() +
-                                    " FROM history WHERE (at, id) > (?, ?) ORDER BY at, id LIMIT ?");
-  statement.bind(1, after.at.time_since_epoch().count());
-  statement.bind(2, after.id);
-  statement.bind(3, static_cast<std::int64_t>(most));
+namespace {
+
+std::string select_history(const std::string& which) {
+  return "SELECT id, " + history_names() + ", " + names<BlockRecord>() + " FROM history WHERE " + which;
+}
+
+std::vector<HistoryRecord> rows_of_history(Statement& statement) {
   std::vector<HistoryRecord> history;
   while (statement.row()) {
     HistoryRecord record;
@@ -309,6 +310,35 @@ std::vector<HistoryRecord> read_history(Database& database, const HistoryPlace& 
     }
     if (read.sound) history.push_back(std::move(record));
   }
+  return history;
+}
+
+} // namespace
+
+std::vector<HistoryRecord> read_history(Database& database, const HistoryPlace& after, std::size_t most) {
+  auto statement = database.prepare(select_history("(at, id) > (?, ?) ORDER BY at, id LIMIT ?"));
+  statement.bind(1, after.at.time_since_epoch().count());
+  statement.bind(2, after.id);
+  statement.bind(3, static_cast<std::int64_t>(most));
+  return rows_of_history(statement);
+}
+
+// What holds them begins with the first bits of their address, zeroes behind: one question for every length.
+std::vector<HistoryRecord> read_history_of(Database& database, const policy::Prefix& addresses, std::size_t most) {
+  std::vector<policy::Address> bases;
+  for (std::uint8_t length = 0; length <= addresses.length; ++length)
+    if (const auto base = addresses.base.masked(length); bases.empty() || bases.back() != base) bases.push_back(base);
+  std::string which = "address IN (?";
+  for (std::size_t i = 1; i < bases.size(); ++i) which += ", ?";
+  auto statement = database.prepare(select_history(which + ") ORDER BY id DESC LIMIT ?"));
+  int at = 0;
+  for (const auto& base : bases) statement.bind(++at, base.wire());
+  statement.bind(++at, static_cast<std::int64_t>(most));
+  auto history = rows_of_history(statement);
+  std::erase_if(history, [&](const HistoryRecord& record) { // a shorter prefix may begin alike and end before
+    const auto& prefix = record.block ? record.block->block.subject.prefix : record.about->prefix;
+    return !prefix.holds(addresses) && !addresses.holds(prefix);
+  });
   return history;
 }
 

@@ -26,6 +26,8 @@ std::uint64_t merge_rows(Database& database, const std::vector<Record>& records)
 // What is more than the limits allow goes.
 void bound_tables(Database& database, const StateLimits& limits);
 
+// The latest decisions about these addresses, and about what holds them, the newest first, `most` of them at most.
+std::vector<HistoryRecord> read_history_of(Database& database, const policy::Prefix& addresses, std::size_t most);
 // The decisions after that place, by time, `most` of them at most.
 std::vector<HistoryRecord> read_history(Database& database, const HistoryPlace& after, std::size_t most);
 

@@ -192,37 +192,66 @@ std::size_t display_width(std::string_view text) noexcept {
   return width;
 }
 
-void Table::add(std::vector<std::string> cells) {
-  assert(cells.size() == columns_.size());
-  rows_.push_back(std::move(cells));
+std::string fixed(double value, int digits) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%.*f", digits, value);
+  return text.data();
 }
 
-std::string Table::text() const {
-  std::vector<std::string> titles;
+std::string toned(std::string_view text, Tone tone) {
+  static constexpr std::array<std::string_view, 5> kEscapes = {"", "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[2m"};
+  const auto escape = kEscapes[static_cast<std::size_t>(tone)];
+  if (escape.empty()) return std::string(text);
+  return std::string(escape) + std::string(text) + "\x1b[0m";
+}
+
+std::string_view clipped(std::string_view line, std::size_t columns) noexcept {
+  std::size_t end = 0, taken = 0;
+  while (end < line.size()) {
+    std::size_t next = end + 1;
+    while (next < line.size() && (static_cast<unsigned char>(line[next]) & 0xc0) == 0x80) ++next;
+    taken += display_width(line.substr(end, next - end));
+    if (taken > columns) break;
+    end = next;
+  }
+  return line.substr(0, end);
+}
+
+void Table::add(std::vector<std::string> cells, Tone tone) {
+  assert(cells.size() == columns_.size());
+  rows_.push_back({std::move(cells), tone});
+}
+
+std::string Table::text(bool colours, std::size_t most_columns) const {
+  Row titles{{}, Tone::Faint};
   std::vector<std::size_t> widths;
-  for (const auto& column : columns_) titles.push_back(column.title);
-  for (const auto& title : titles) widths.push_back(display_width(title));
+  for (const auto& column : columns_) titles.cells.push_back(column.title);
+  for (const auto& title : titles.cells) widths.push_back(display_width(title));
   for (const auto& row : rows_)
-    for (std::size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
+    for (std::size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], display_width(row.cells[i]));
 
   std::string text;
-  const auto line = [&](const std::vector<std::string>& cells) {
+  const auto add_line = [&](const Row& row) {
+    std::string line;
     std::size_t gap = 0; // owed before the next cell; an empty end owes nothing
-    for (std::size_t i = 0; i < cells.size(); ++i) {
-      const std::size_t padding = widths[i] - display_width(cells[i]);
+    for (std::size_t i = 0; i < row.cells.size(); ++i) {
+      const auto& cell = row.cells[i];
+      const std::size_t padding = widths[i] - display_width(cell);
       const bool right = columns_[i].align == Align::Right;
-      if (!cells[i].empty()) {
-        text.append(gap + (right ? padding : 0), ' ');
-        text += cells[i];
+      if (!cell.empty()) {
+        line.append(gap + (right ? padding : 0), ' ');
+        line += cell;
         gap = 0;
       }
-      gap += cells[i].empty() ? widths[i] : right ? 0 : padding;
+      gap += cell.empty() ? widths[i] : right ? 0 : padding;
       gap += 2;
     }
+    const auto shown = clipped(line, most_columns);
+    text += colours ? toned(shown, row.tone) : std::string(shown);
     text += '\n';
   };
-  line(titles);
-  for (const auto& row : rows_) line(row);
+  add_line(titles);
+  for (const auto& row : rows_) add_line(row);
   return text;
 }
 

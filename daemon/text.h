@@ -46,7 +46,22 @@ std::string utf8(std::string_view text);
 
 std::size_t display_width(std::string_view text) noexcept; // columns on a terminal; valid UTF-8
 
+std::string fixed(double value, int digits); // "12.3": so many digits behind the point
+
 enum class Align : std::uint8_t { Left, Right };
+
+// How a row of a table is coloured, where colours are wanted.
+enum class Tone : std::uint8_t {
+  Plain,
+  Good,     // green
+  Doubtful, // yellow
+  Bad,      // red
+  Faint,
+};
+std::string toned(std::string_view text, Tone tone); // with the terminal's escapes for it
+
+// The beginning of a line, as much as fits into so many columns of a terminal. Valid UTF-8 without escapes.
+std::string_view clipped(std::string_view line, std::size_t columns) noexcept;
 
 // A table for people: columns as wide as their widest cell, two spaces apart, no space at the end of a line.
 class Table {
@@ -57,12 +72,17 @@ public:
   };
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  void add(std::vector<std::string> cells); // as many as there are columns; safe to print
-  std::string text() const;                 // the titles, then the rows, each with its line end
+  void add(std::vector<std::string> cells, Tone tone = Tone::Plain); // as many as there are columns; safe to print
+  // The titles, then the rows, each with its line end and at most so wide.
+  std::string text(bool colours = false, std::size_t most_columns = SIZE_MAX) const;
 
 private:
+  struct Row {
+    std::vector<std::string> cells;
+    Tone tone;
+  };
   std::vector<Column> columns_;
-  std::vector<std::vector<std::string>> rows_;
+  std::vector<Row> rows_;
 };
 
 } // namespace sipward::daemon

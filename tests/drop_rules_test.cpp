@@ -187,7 +187,8 @@ TEST_CASE("other SIP ports are dropped at the NICs from then on, and what was co
 TEST_CASE("where the NICs hold fewer sources with more ports, those without room are the workers' alone") {
   Lab lab;
   DropRules rules(std::move(lab.nic(lab.first, 3).nics), {5060});
-  for (const auto* source : {"198.51.100.66/32", "198.51.100.67/32", "198.51.100.68/32"}) rules.add(prefix(source), 100);
+  for (const auto* source : {"198.51.100.66/32", "198.51.100.67/32", "198.51.100.68/32"})
+    rules.add(prefix(source), 100);
   rules.set_ports({5060, 5080});
   CHECK(rules.sources() == 1);
   CHECK(rules.refused() == 2);

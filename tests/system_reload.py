@@ -194,7 +194,12 @@ class Sender(threading.Thread):
             ahead = start + self.sent / PER_SECOND - time.monotonic()
             if ahead > 0:
                 time.sleep(ahead)
-            self.socket.sendto(KEEPALIVE * TRAIN, (SERVER_V4, 5060))
+            try:
+                self.socket.sendto(KEEPALIVE * TRAIN, (SERVER_V4, 5060))
+            except OSError:  # older kernels make no trains without the device's help
+                self.socket.setsockopt(SOL_UDP, UDP_SEGMENT, 0)
+                for _ in range(TRAIN):
+                    self.socket.sendto(KEEPALIVE, (SERVER_V4, 5060))
             self.sent += TRAIN
 
     def stop(self):

@@ -233,8 +233,28 @@ TEST_CASE("a table's columns line up, numbers to the right, and no line ends in 
   table.add({"192.0.2.1", "7", ""});
   table.add({"\xe6\x97\xa5\xe6\x9c\xac", "12345678", "e\xcc\x81t\xc3\xa9"}); // two wide characters; a combining accent
   table.add({"", "", "x"});
+  CHECK(table.text(false, 10) == "WHO       \n"
+                                 "192.0.2.1 \n"
+                                 "\xe6\x97\xa5\xe6\x9c\xac      \n"
+                                 "          \n");
   CHECK(table.text() == "WHO         PACKETS  WHAT\n"
                         "192.0.2.1         7\n"
                         "\xe6\x97\xa5\xe6\x9c\xac       12345678  e\xcc\x81t\xc3\xa9\n"
                         "                     x\n");
+}
+
+TEST_CASE("a row is coloured as a whole, and only where colours are wanted") {
+  Table table({{"WHO"}});
+  table.add({"a"}, Tone::Bad);
+  table.add({"b"});
+  CHECK(table.text(true) == "\x1b[2mWHO\x1b[0m\n\x1b[31ma\x1b[0m\nb\n");
+  CHECK(table.text() == "WHO\na\nb\n");
+}
+
+TEST_CASE("a line is cut by the columns it takes, never within a character") {
+  CHECK(clipped("abc", 2) == "ab");
+  CHECK(clipped("abc", 9) == "abc");
+  CHECK(clipped("\xe6\x97\xa5\xe6\x9c\xac", 3) == "\xe6\x97\xa5"); // two columns each
+  CHECK(clipped("e\xcc\x81x", 1) == "e\xcc\x81");                  // an accent stays with its letter
+  CHECK(clipped("abc", 0).empty());
 }
