@@ -74,7 +74,8 @@ def operator(results, parts, drawn):
     attack = "flood" if any(cell["attack"] == "flood" for cell in cells) else cells[0]["attack"]
     drawn["set-up"] = pictures.histogram(cells, attack)
     title = next(cell["title"] for cell in cells if cell["attack"] == attack)
-    parts.append(f"<h2>How long does it take to register, or to be connected?</h2>{figure(drawn['set-up'], f'Beside “{html.escape(title)}”. {KEYS}')}")
+    parts.append("<h2>How long does it take to register, or to be connected?</h2>"
+                 + figure(drawn["set-up"], f"Beside “{html.escape(title)}”. A call rings for 100 ms before it is answered; SIPp's clock ticks every 4 ms. {KEYS}"))
 
 
 def cases(results, parts):
@@ -115,7 +116,7 @@ def main():
         sys.exit("nothing is in bench/results yet: run bench/run")
     if found["operator"]:
         operator(found["operator"], parts, drawn)
-    all_cases = [s for name in ("cases", "operator") if found[name] for s in table.summaries(found[name]["cells"])]
+    all_cases = [s for name in ("operator", "cases") if found[name] for s in table.summaries(found[name]["cells"])]
     if all_cases:
         cases(all_cases, parts)
     if found["engineer"]:
