@@ -67,7 +67,8 @@ public:
     const std::size_t begin = agent_ + 12;
     if (!_mm_testz_si128(_mm_xor_si128(octets, name), letters) || is_control_or_space(data_[begin])) [[unlikely]]
       return false;
-    const std::uint64_t ends = Block(data_, begin, size_).equal('\n');
+    const std::size_t from = std::min(begin, size_ - kBlock); // a whole block is had sooner than a part of one
+    const std::uint64_t ends = Block::whole(data_ + from).equal('\n') >> (begin - from);
     const std::size_t lf = begin + _tzcnt_u64(ends);
     if (ends == 0 || lf + 3 > size_ || !ends_usually(data_, lf) || continues(data_ + lf + 1)) [[unlikely]]
       return false;
