@@ -111,11 +111,12 @@ constexpr std::array<StartSlot, kStartSlots> kStartTable = make_start_table();
   std::uint32_t scheme;
   std::memcpy(&scheme, data + begin, sizeof scheme);
   if ((scheme & 0xffdfdfdf) != 0x3a504953) return false; // "SIP:"
-  const Block uri = Block::first(data, begin, readable, length);
-  const std::uint64_t at = uri.equal('@');
+  const Block uri =
+      begin + kBlock <= readable ? Block::whole(data + begin) : Block::first(data, begin, readable, length);
+  const std::uint64_t at = _bzhi_u64(uri.equal('@'), length);
   const auto host = static_cast<std::uint32_t>(at != 0 ? _tzcnt_u64(at) + 1 : 4);
-  if (_bzhi_u64(~uri.between_but('!', '~', '<', '>', '"'), length) != 0 || _mm_popcnt_u64(uri.equal(':')) > 2 ||
-      host >= length)
+  if (_bzhi_u64(~uri.between_but('!', '~', '<', '>', '"'), length) != 0 ||
+      _mm_popcnt_u64(_bzhi_u64(uri.equal(':'), length)) > 2 || host >= length)
     return false;
   return (data[begin + host] | 4) != '?'; // nor is it ;
 }
