@@ -247,20 +247,20 @@ constexpr std::uint32_t kPlacesAtOnce = 8;
   return out + count;
 }
 
+// `pointer`, once `number` is known. What is loaded from there need not guess, then, whether it meets one of the stores
+// before it, when where those go follows from `number` too: a wrong guess takes back everything behind it.
+template<class T>
+[[gnu::always_inline]] inline const T* behind(const T* pointer, std::size_t number) noexcept {
+  asm("and $0, %0" : "+r"(number) : : "cc");
+  return pointer + number;
+}
+
 // Does the value that ends with this LF end with CRLF behind something visible?
 [[gnu::always_inline]] inline bool ends_usually(const char* data, std::size_t lf) noexcept {
   std::uint16_t last;
   std::memcpy(&last, data + lf - 2, sizeof last);
   constexpr std::uint32_t kCrInk = '\r' << 8 | '!', kInks = 0xff - '!';
   return last - kCrInk <= kInks;
-}
-// Does the value between this colon and this LF stand between one space and CRLF? It may be read up to colon + 2, and
-// something stands before the colon.
-[[gnu::always_inline]] inline bool is_usual_value(const char* data, std::size_t colon, std::size_t lf) noexcept {
-  std::uint16_t first;
-  std::memcpy(&first, data + colon + 1, sizeof first);
-  constexpr std::uint32_t kSpaceInk = ' ' << 8 | '!', kInks = 0xff - '!';
-  return std::rotl(first, 8) - kSpaceInk <= kInks && ends_usually(data, lf);
 }
 
 } // namespace

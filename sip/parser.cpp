@@ -15,6 +15,9 @@ namespace {
 class PlainValues {
 public:
   explicit PlainValues(std::string_view datagram) noexcept : datagram_(datagram) {}
+  Span value(const Index& index, Header header) const noexcept {
+    return value(index, index.first[static_cast<std::size_t>(header)]);
+  }
   Span value(const Index& index, std::size_t i) const noexcept {
     const std::size_t end = index.places[i + 1].begin - 1u;
     return text::trim(datagram_, std::min<std::size_t>(index.places[i].colon + 1u, end), end);

@@ -23,7 +23,7 @@ namespace {
   }
   Index index;
   index_simd({data, size}, index);
-  const SimdValues values({data, size}, readable);
+  const SimdValues values({data, size}, readable, index);
   Reader<SimdValues>({data, size}, index, values, out).read();
 }
 

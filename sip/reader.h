@@ -49,9 +49,8 @@ public:
 
 private:
   [[gnu::always_inline]] Span value(Header header) const noexcept {
-    return value(index_.first[static_cast<std::size_t>(header)]);
+    return has(header) ? values_.value(index_, header) : Span{};
   }
-  [[gnu::always_inline]] Span value(std::size_t i) const noexcept { return i == 0 ? Span{} : values_.value(index_, i); }
   bool has(Header header) const noexcept { return index_.first[static_cast<std::size_t>(header)] != 0; }
 
   void blame(Malformation cause) noexcept {
@@ -151,7 +150,7 @@ private:
     for (std::size_t i = 1; i <= index_.header_count; ++i) {
       std::uint32_t other = 0;
       if (index_.kinds[i] != Header::ContentLength) continue;
-      if (!values_.number(value(i), other) || other != message_.content_length)
+      if (!values_.number(values_.value(index_, i), other) || other != message_.content_length)
         return blame(Malformation::ConflictingContentLength);
     }
   }

@@ -3,372 +3,80 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "sip/address_simd.h"
+#include "sip/index.h"
 #include "sip/lanes.h"
 #include "sip/message.h"
-#include "sip/start_line_simd.h"
-#include "sip/text.h"
+#include "sip/usual_places_simd.h"
 #include "sip/usual_value_simd.h"
+#include "sip/value_reader_simd.h"
 #include "sip/values.h"
 
-// The parts of a header's value, found as values.cpp finds them, but 64 octets at a time: whole sets of octets are
-// looked for at once, and what varies between phones (lengths, mostly) moves no branch. For files compiled for AVX2 and
-// BMI only.
+// The parts of headers' values: at once where they are written as nearly everybody writes them, and by ValueReader
+// otherwise. For files compiled for AVX2 and BMI only.
 namespace sipward::sip {
 namespace {
-
-// Sets of octets.
-struct Spaces {
-  static std::uint64_t in(const Block& b) noexcept { return b.spaces(); }
-};
-struct Ink { // whatever is no white space
-  static std::uint64_t in(const Block& b) noexcept { return ~b.spaces(); }
-};
-template<char... C>
-struct Any {
-  static std::uint64_t in(const Block& b) noexcept { return (b.equal(C) | ...); }
-};
-template<char... C>
-struct SpacesOr {
-  static std::uint64_t in(const Block& b) noexcept { return (b.spaces() | ... | b.equal(C)); }
-};
-using ParamEnd = SpacesOr<';', ','>;
-using NameEnd = SpacesOr<';', ',', '='>;
-using HostEnd = SpacesOr<':', ';', '?', '>'>;
-
-// The octets behind an odd number of backslashes. `carry`: the first octet is one, and afterwards: the next block's is.
-inline std::uint64_t escaped(std::uint64_t backslashes, std::uint64_t& carry) noexcept {
-  if ((backslashes | carry) == 0) [[likely]]
-    return 0;
-  constexpr std::uint64_t kEven = 0x5555'5555'5555'5555;
-  backslashes &= ~carry; // an escaped one escapes nothing
-  const std::uint64_t behind = backslashes << 1 | carry;
-  // Adding a run to its start moves a bit behind its end; whether that place is even or odd tells the run's length.
-  const std::uint64_t odd_starts = backslashes & ~kEven & ~behind;
-  unsigned long long sum;
-  carry = _addcarry_u64(0, odd_starts, backslashes, &sum);
-  return (kEven ^ sum << 1) & behind;
-}
-
-// From each set bit to before the next one, as between a quote and its closing one.
-inline std::uint64_t between_pairs(std::uint64_t bits) noexcept {
-  for (unsigned shift = 1; shift < 64; shift *= 2) bits ^= bits << shift;
-  return bits;
-}
-
-// A value of any length: block after block, each time.
-class ValueBits {
-public:
-  ValueBits(const char* data, std::size_t readable) noexcept : data_(data), readable_(readable) {}
-
-  template<class Set>
-  std::size_t find(std::size_t from, std::size_t end) const noexcept {
-    for (; from < end; from += kBlock)
-      if (const std::uint64_t bits = Set::in(block(from, end)); bits != 0) {
-        const std::size_t at = from + _tzcnt_u64(bits);
-        return at < end ? at : end;
-      }
-    return end;
-  }
-  std::size_t closing_quote(std::size_t from, std::size_t end) const noexcept {
-    for (std::uint64_t carry = 0; from < end; from += kBlock) {
-      const Block octets = block(from, end);
-      const std::uint64_t quotes = octets.equal('"') & ~escaped(octets.equal('\\'), carry);
-      if (quotes != 0) return from + _tzcnt_u64(quotes);
-    }
-    return end;
-  }
-  // The first octet c in [from, end) outside quotes, or end: then `quoted` tells whether a quote is still open.
-  std::size_t find_unquoted(char c, std::size_t from, std::size_t end, bool& quoted) const noexcept {
-    std::uint64_t carry = 0, inside = 0; // inside a quoted string: all ones
-    for (; from < end; from += kBlock) {
-      const Block octets = block(from, end);
-      const std::uint64_t quotes = octets.equal('"') & ~escaped(octets.equal('\\'), carry);
-      const std::uint64_t hidden = inside ^ between_pairs(quotes);
-      if (const std::uint64_t bits = octets.equal(c) & ~hidden; bits != 0) return from + _tzcnt_u64(bits);
-      inside = static_cast<std::uint64_t>(static_cast<std::int64_t>(hidden) >> 63);
-    }
-    quoted = inside != 0;
-    return end;
-  }
-  // Calls see(place) for each delimiter in [from, end) outside quotes, until it says false. A comma, unless it
-  // delimits, ends it as well.
-  template<bool Commas, class See>
-  [[gnu::always_inline]] void each_delimiter(std::size_t from, std::size_t end, See see) const noexcept {
-    std::uint64_t carry = 0, inside = 0; // inside a quoted string: all ones
-    for (; from < end; from += kBlock) {
-      const Block octets = block(from, end);
-      std::uint64_t quoted = inside;
-      if (const std::uint64_t quotes = octets.equal('"') & ~escaped(octets.equal('\\'), carry); quotes != 0) {
-        quoted ^= between_pairs(quotes);
-        inside = static_cast<std::uint64_t>(static_cast<std::int64_t>(quoted) >> 63);
-      }
-      const std::uint64_t semicolons = octets.equal(';') & ~quoted, commas = octets.equal(',') & ~quoted;
-      std::uint64_t bits = Commas ? semicolons | commas : commas != 0 ? semicolons & _blsmsk_u64(commas) : semicolons;
-      for (; bits != 0; bits = _blsr_u64(bits))
-        if (!see(from + _tzcnt_u64(bits))) return;
-      if (!Commas && commas != 0) return;
-    }
-  }
-
-private:
-  Block block(std::size_t from, std::size_t end) const noexcept {
-    return Block::first(data_, from, readable_, end - from < kBlock ? end - from : kBlock);
-  }
-  const char* data_;
-  std::size_t readable_;
-};
-
-// Up to eight letters, to be compared at once in any case.
-struct Word {
-  consteval explicit Word(std::string_view lower) noexcept : size(lower.size()) {
-    for (std::size_t i = 0; i < size; ++i) {
-      const bool letter = text::is_alpha(lower[i]);
-      pattern |= static_cast<std::uint64_t>(static_cast<unsigned char>(lower[i]) & (letter ? 0xdf : 0xff)) << (8 * i);
-      mask |= (letter ? 0xdfull : 0xffull) << (8 * i);
-    }
-  }
-  std::size_t size;
-  std::uint64_t pattern = 0, mask = 0;
-};
-
-// Reads any value. Places are places in the datagram.
-class ValueReader {
-public:
-  ValueReader(const char* data, std::size_t readable, Span value) noexcept
-      : data_(data), readable_(readable), value_(value), bits_(data, readable) {}
-
-  [[gnu::always_inline]] Address address() const noexcept {
-    Address out;
-    const std::size_t end = value_.end;
-    bool quoted = false;
-    const std::size_t open = bits_.find_unquoted('<', value_.begin, end, quoted);
-    if (open == end) {
-      if (quoted) return out.good = false, out.params = end, out;
-      const std::size_t stop = bits_.find<ParamEnd>(value_.begin, end);
-      const Uri uri = read_uri(value_.begin, stop);
-      return out.user = uri.user, out.host = uri.host, out.params = stop, out;
-    }
-    if (data_[value_.begin] == '"')
-      out.display = place(value_.begin + 1, bits_.closing_quote(value_.begin + 1, end));
-    else if (const Span display = trimmed(value_.begin, open); !display.empty())
-      out.display = display;
-    const std::size_t close = bits_.find<Any<'>'>>(open, end);
-    const Uri uri = read_uri(open + 1, close);
-    out.user = uri.user;
-    out.host = uri.host;
-    out.good = close < end;
-    out.params = close < end ? close + 1 : end;
-    return out;
-  }
-
-  [[gnu::always_inline]] Span tag(std::size_t from, bool& too_many) const noexcept {
-    Span out;
-    int left = kMaxParams;
-    bits_.each_delimiter<false>(from, value_.end, [&](std::size_t at) {
-      if (left-- == 0) return too_many = true, false;
-      const std::size_t i = skip_space(at + 1, value_.end);
-      if (!named(i, Word("tag"))) return true;
-      out = param_value(i + 3);
-      return false;
-    });
-    return out;
-  }
-
-  [[gnu::always_inline]] bool via(const ViaParts& out, bool& too_many) const noexcept {
-    const std::size_t end = value_.end;
-    std::size_t i = value_.begin;
-    if (starts(i, Word("sip/2.0/"))) [[likely]] {
-      i += 8;
-    } else {
-      const std::size_t slash = bits_.find<Any<'/'>>(i, end);
-      const std::size_t slash2 = slash < end ? bits_.find<Any<'/'>>(slash + 1, end) : end;
-      if (slash2 == end || !is(trimmed(i, slash), "sip") || !is(trimmed(slash + 1, slash2), "2.0")) return false;
-      i = slash2 + 1;
-    }
-    i = skip_space(i, end);
-    const std::size_t transport = i;
-    i = bits_.find<ParamEnd>(i, end);
-    out.transport = place(transport, i);
-    const std::size_t sent_by_end = bits_.find<Any<';', ','>>(i, end);
-    out.sent_by = trimmed(i, sent_by_end);
-    bool good = !out.transport.empty() && !out.sent_by.empty();
-
-    int left = kMaxParams;
-    bits_.each_delimiter<false>(sent_by_end, end, [&](std::size_t at) {
-      if (left-- == 0) return too_many = true, false;
-      const std::size_t name = skip_space(at + 1, end);
-      if (name < end && (data_[name] == ';' || data_[name] == ',')) good = false;
-      const char letter = name < end ? static_cast<char>(data_[name] | 0x20) : '\0';
-      if (letter != 'b' && letter != 'r') return true;
-      if (!out.branch.present() && named(name, Word("branch")))
-        out.branch = param_value(name + 6);
-      else if (!out.rport.present() && named(name, Word("rport")))
-        out.rport = param_value(name + 5);
-      else if (!out.received.present() && named(name, Word("received")))
-        out.received = param_value(name + 8);
-      return true;
-    });
-    return good;
-  }
-
-  [[gnu::always_inline]] Digest digest(bool& too_many) const noexcept {
-    Digest out;
-    out.value = value_;
-    int left = kMaxParams;
-    const auto read = [&](std::size_t from) {
-      const std::size_t i = skip_space(from, value_.end);
-      const char letter = i < value_.end ? static_cast<char>(data_[i] | 0x20) : '\0';
-      if (letter != 'u' && letter != 'r' && letter != 'n') return; // a flood of others costs little
-      if (letter == 'n') {
-        if (!out.nonce.present() && named(i, Word("nonce"))) out.nonce = param_value(i + 5);
-      } else if (letter == 'r') {
-        if (!out.realm.present() && named(i, Word("realm"))) out.realm = param_value(i + 5);
-        if (!out.response.present() && named(i, Word("response"))) out.response = param_value(i + 8);
-      } else {
-        if (!out.username.present() && named(i, Word("username"))) out.username = param_value(i + 8);
-        if (!out.uri.present() && named(i, Word("uri"))) out.uri = param_value(i + 3);
-      }
-    };
-    const std::size_t scheme_end = bits_.find<Spaces>(value_.begin, value_.end);
-    read(scheme_end);
-    bits_.each_delimiter<true>(scheme_end, value_.end, [&](std::size_t at) {
-      if (left-- == 0) return too_many = true, false;
-      read(at + 1);
-      return true;
-    });
-    return out;
-  }
-
-private:
-  static Span place(std::size_t begin, std::size_t end) noexcept { return span_at(begin, end); }
-  std::size_t skip_space(std::size_t i, std::size_t end) const noexcept {
-    if (i >= end || !is_white(data_[i])) [[likely]]
-      return i;
-    if (i + 1 < end && !is_white(data_[i + 1])) [[likely]]
-      return i + 1;
-    return bits_.find<Ink>(i, end);
-  }
-  Span trimmed(std::size_t begin, std::size_t end) const noexcept {
-    begin = skip_space(begin, end);
-    while (end > begin && is_white(data_[end - 1])) --end;
-    return place(begin, end);
-  }
-  static std::string_view text_of(const char* data, Span span) noexcept { return {data + span.begin, span.size()}; }
-  bool is(Span span, std::string_view lower) const noexcept {
-    if (span.size() != lower.size()) return false;
-    for (std::size_t i = 0; i < lower.size(); ++i) {
-      const char c = data_[span.begin + i];
-      if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c) != lower[i]) return false;
-    }
-    return true;
-  }
-
-  // Does this word stand at i?
-  [[gnu::always_inline]] bool starts(std::size_t i, Word word) const noexcept {
-    if (i + word.size > value_.end) return false;
-    std::uint64_t octets = 0;
-    if (i + 8 <= readable_) [[likely]]
-      std::memcpy(&octets, data_ + i, sizeof octets);
-    else
-      std::memcpy(&octets, data_ + i, word.size);
-    return ((octets ^ word.pattern) & word.mask) == 0;
-  }
-  // Is it the whole name of the parameter at i?
-  [[gnu::always_inline]] bool named(std::size_t i, Word word) const noexcept {
-    if (!starts(i, word)) return false;
-    const std::size_t next = i + word.size;
-    return next == value_.end || data_[next] == '=' || data_[next] == ';' || data_[next] == ',' ||
-           is_white(data_[next]);
-  }
-  // What stands behind the `=` that follows a name ending at i; empty at i if there is none.
-  [[gnu::always_inline]] Span param_value(std::size_t i) const noexcept {
-    const std::size_t end = value_.end, equals = skip_space(i, end);
-    if (equals >= end || data_[equals] != '=') return place(i, i);
-    const std::size_t begin = skip_space(equals + 1, end);
-    if (begin < end && data_[begin] == '"') return place(begin + 1, bits_.closing_quote(begin + 1, end));
-    return place(begin, bits_.find<ParamEnd>(begin, end));
-  }
-
-  [[gnu::always_inline]] Uri read_uri(std::size_t begin, std::size_t end) const noexcept {
-    begin = skip_space(begin, end);
-    const std::size_t colon = bits_.find<Any<':'>>(begin, end);
-    if (colon == end) return {};
-    const std::size_t rest = colon + 1;
-    const Span scheme = place(begin, colon);
-    if (!(colon - begin == 3 && starts(begin, Word("sip"))) && !is(scheme, "sips")) {
-      if (!is(scheme, "tel")) return {};
-      return {place(rest, bits_.find<Any<';', '?'>>(rest, end)), {}};
-    }
-    Uri out;
-    std::size_t host = rest;
-    const std::size_t at = bits_.find<Any<'@'>>(rest, end);
-    if (at < end) {
-      out.user = place(rest, bits_.find<Any<':'>>(rest, at));
-      host = at + 1;
-    }
-    if (host < end && data_[host] == '[')
-      out.host = place(host + 1, bits_.find<Any<']'>>(host + 1, end));
-    else
-      out.host = place(host, bits_.find<HostEnd>(host, end));
-    return out;
-  }
-
-  const char* data_;
-  std::size_t readable_;
-  Span value_;
-  ValueBits bits_;
-};
 
 // What the reader of messages asks for; see reader.h.
 class SimdValues {
 public:
-  SimdValues(std::string_view datagram, std::size_t readable) noexcept : data_(datagram.data()), readable_(readable) {}
-
-  // Of the header at place i. Usually it begins behind one space.
-  [[gnu::always_inline]] Span value(const Index& index, std::size_t i) const noexcept {
-    const std::size_t colon = index.places[i].colon, end = index.places[i + 1].begin - 1u;
-    if (end + 3 <= readable_ && is_usual_value(data_, colon, end)) [[likely]]
-      return span_at(colon + 2, end - 1);
-    return trim(std::min(colon + 1, end), end);
+  // `index` is what was found in `datagram`.
+  [[gnu::always_inline]] SimdValues(std::string_view datagram, std::size_t readable, const Index& index) noexcept
+      : data_(datagram.data()), readable_(readable), places_(index) {
+    // Behind the LF of the last one two octets can be read, and so behind any.
+    const std::size_t count = index.header_count;
+    usual_ = count <= UsualPlaces::kMost && index.places[count + 1].begin + 2u <= readable;
   }
-  [[gnu::always_inline]] bool address(Span value, const Party& out, bool& too_many) const noexcept {
-    const std::size_t size = value.size();
-    if (size - 1 < kBlock - 1 && value.end + 4u <= readable_) [[likely]] {
-      if (read_usual_address(data_, value.begin, size, out)) [[likely]]
-        return true;
+
+  // Of the first header of this kind, of which there is one. Usually it stands between one space and CRLF.
+  [[gnu::always_inline]] Span value(const Index& index, Header header) const noexcept {
+    if (usual_) [[likely]] {
+      const std::uint32_t word = places_[index.first[static_cast<std::size_t>(header)]];
+      const char *const begin = data_ + (word & 0xffff), *const end = data_ + (word >> 16);
+      if (begin[-1] == ' ' && !is_control_or_space(begin[0]) && end[0] == '\r' && !is_control_or_space(end[-1]))
+          [[likely]]
+        return std::bit_cast<Span>(word);
     }
-    if (size - 1 < kBlock - 1 && UsualValue(data_, readable_, value).address(out)) [[likely]]
+    return value(index, index.first[static_cast<std::size_t>(header)]);
+  }
+  // Of the header at place i.
+  Span value(const Index& index, std::size_t i) const noexcept { return trim(data_, readable_, index, i); }
+  // (What is unusual is handed over part by part: a Party that goes elsewhere would have to stand in memory.)
+  [[gnu::always_inline]] bool address(Span value, const Party& out, bool& too_many) const noexcept {
+    const Word word(value);
+    if (word.size() - 1 < kBlock - 1 && word.end + 4 <= readable_ &&
+        read_usual_address(data_, word.begin, word.size(), out)) [[likely]]
       return true;
-    return any_address(value, out, too_many);
+    return other_address(data_, readable_, value, out.display, out.user, out.host, out.tag, out.wants_tag, too_many);
   }
   [[gnu::always_inline]] bool via(Span value, const ViaParts& out, bool& too_many) const noexcept {
-    if (value.size() - 9 < kBlock - 1 && value.end + 8u <= readable_) [[likely]] {
-      if (read_usual_via(data_, value.begin, value.size(), out)) [[likely]]
-        return true;
-    }
-    if (value.size() - 1 < kBlock && UsualValue(data_, readable_, value).via(out)) [[likely]]
+    const Word word(value);
+    if (word.size() - 9 < kBlock - 1 && word.end + 8 <= readable_ &&
+        read_usual_via(data_, word.begin, word.size(), out)) [[likely]]
       return true;
-    return any_via(value, out, too_many);
+    return other_via(data_, readable_, value, out.transport, out.sent_by, out.branch, out.rport, out.received,
+                     too_many);
   }
-  [[gnu::noinline]] Digest digest(Span value, bool& too_many) const noexcept {
-    return ValueReader(data_, readable_, value).digest(too_many);
-  }
+  Digest digest(Span value, bool& too_many) const noexcept { return any_digest(data_, readable_, value, too_many); }
   // A number in decimal digits, as text::number has it.
   [[gnu::always_inline]] bool number(Span value, std::uint32_t& out) const noexcept {
-    const std::size_t size = value.size();
-    if (size - 1 > 7 || value.end < 8) [[unlikely]]
-      return long_number(value, out);
+    const Word word(value);
+    const std::size_t size = word.size();
+    if (size - 1 > 7 || word.end < 8) [[unlikely]]
+      return read_number({data_ + word.begin, word.size()}, out);
     std::uint64_t octets;
-    std::memcpy(&octets, data_ + value.end - 8, sizeof octets);
+    std::memcpy(&octets, data_ + word.end - 8, sizeof octets);
     return digits(octets, static_cast<std::uint32_t>(8 * (8 - size)), out);
   }
   // `token` is the start line's method, of that kind; absent in a response.
   [[gnu::always_inline]] bool cseq(Span value, Span token, Method token_kind, std::uint32_t& number, Span& method,
                                    Method& kind) const noexcept {
-    const std::size_t size = token.size(), name = value.end - size, count = name - 1 - value.begin; // of digits
+    const Word word(value);
+    const std::size_t size = token.size(), name = word.end - size, count = name - 1 - word.begin; // of digits
     if (size - 1 < 8 && count - 1 < 8 && name + 8 <= readable_ && name >= 9) [[likely]] {
       std::uint64_t theirs, ours, octets;
       std::memcpy(&theirs, data_ + name, sizeof theirs);
@@ -376,39 +84,64 @@ public:
       std::memcpy(&octets, data_ + name - 9, sizeof octets);
       if (data_[name - 1] == ' ' && _bzhi_u64(theirs ^ ours, static_cast<std::uint32_t>(8 * size)) == 0 &&
           digits(octets, static_cast<std::uint32_t>(8 * (8 - count)), number)) [[likely]] {
-        method = span_at(name, value.end);
+        method = span_at(name, word.end);
         kind = token_kind;
         return true;
       }
     }
-    return any_cseq(value, number, method, kind);
+    return read_cseq({data_, readable_}, value, number, method, kind);
   }
 
 private:
-  [[gnu::noinline]] bool any_address(Span value, const Party& out, bool& too_many) const noexcept {
-    const ValueReader reader(data_, readable_, value);
+  // A Span in general registers: the compiler would take it apart in a vector register.
+  struct Word {
+    [[gnu::always_inline]] explicit Word(Span span) noexcept {
+      auto word = std::bit_cast<std::uint32_t>(span);
+      asm("" : "+r"(word));
+      begin = word & 0xffff;
+      end = word >> 16;
+    }
+    std::size_t size() const noexcept { return end - begin; }
+    std::size_t begin, end;
+  };
+
+  // What is out of the ordinary. (Not members: whose `this` is handed on has to stand in memory, and be read again.)
+  [[gnu::noinline]] static bool other_address(const char* data, std::size_t readable, Span value, Span& display,
+                                              Span& user, Span& host, Span& tag, bool wants_tag,
+                                              bool& too_many) noexcept {
+    if (value.size() - 1 < kBlock - 1 &&
+        UsualValue(data, readable, value).address({display, user, host, tag, wants_tag})) [[likely]]
+      return true;
+    const ValueReader reader(data, readable, value);
     const Address address = reader.address();
-    out.display = address.display;
-    out.user = address.user;
-    out.host = address.host;
-    if (out.wants_tag) out.tag = reader.tag(address.params, too_many);
+    display = address.display;
+    user = address.user;
+    host = address.host;
+    if (wants_tag) tag = reader.tag(address.params, too_many);
     return address.good;
   }
-  [[gnu::noinline]] bool any_via(Span value, const ViaParts& out, bool& too_many) const noexcept {
-    for (Span* part : {&out.transport, &out.sent_by, &out.branch, &out.rport, &out.received}) *part = {};
-    return ValueReader(data_, readable_, value).via(out, too_many);
+  [[gnu::noinline]] static bool other_via(const char* data, std::size_t readable, Span value, Span& transport,
+                                          Span& sent_by, Span& branch, Span& rport, Span& received,
+                                          bool& too_many) noexcept {
+    const ViaParts out{transport, sent_by, branch, rport, received};
+    if (value.size() - 1 < kBlock && UsualValue(data, readable, value).via(out)) [[likely]]
+      return true;
+    transport = sent_by = branch = rport = received = {};
+    return ValueReader(data, readable, value).via(out, too_many);
   }
-  // As read_cseq() has it.
-  [[gnu::noinline]] bool any_cseq(Span value, std::uint32_t& number, Span& method, Method& kind) const noexcept {
-    return read_cseq({data_, readable_}, value, number, method, kind);
+  [[gnu::noinline]] static Digest any_digest(const char* data, std::size_t readable, Span value,
+                                             bool& too_many) noexcept {
+    return ValueReader(data, readable, value).digest(too_many);
   }
-  [[gnu::noinline]] Span trim(std::size_t begin, std::size_t end) const noexcept {
-    const ValueBits bits(data_, readable_);
+  [[gnu::noinline]] static Span trim(const char* data, std::size_t readable, const Index& index,
+                                     std::size_t i) noexcept {
+    std::size_t end = index.places[i + 1].begin - 1u, begin = std::min(index.places[i].colon + std::size_t{1}, end);
+    const ValueBits bits(data, readable);
     begin = bits.find<Ink>(begin, end);
     while (end > begin) {
       const std::size_t from = end - begin < kBlock ? begin : end - kBlock;
       const std::uint64_t ink =
-          _bzhi_u64(~Block::first(data_, from, readable_, end - from).spaces(), static_cast<std::uint32_t>(end - from));
+          _bzhi_u64(~Block::first(data, from, readable, end - from).spaces(), static_cast<std::uint32_t>(end - from));
       if (ink != 0) {
         end = from + 64 - _lzcnt(ink);
         break;
@@ -418,23 +151,12 @@ private:
     return span_at(begin, end);
   }
   static std::size_t _lzcnt(std::uint64_t bits) noexcept { return static_cast<std::size_t>(__builtin_clzll(bits)); }
-  [[gnu::noinline]] bool long_number(Span value, std::uint32_t& out) const noexcept {
-    return read_number({data_ + value.begin, value.size()}, out);
-  }
-
-  // The high bit of each octet that is no digit.
-  static std::uint64_t not_digits(std::uint64_t octets) noexcept {
-    constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101;
-    return (octets | ((octets & kOnes * 0x7f) + kOnes * (0x80 - '9' - 1)) | ~((octets | kOnes * 0x80) - kOnes * '0')) &
-           kOnes * 0x80;
-  }
   // Eight octets that end with a number; the first `other` bits are none of it.
   [[gnu::always_inline]] static bool digits(std::uint64_t octets, std::uint32_t other, std::uint32_t& out) noexcept {
-    constexpr std::uint64_t kZeros = 0x3030'3030'3030'3030;
-    const std::uint64_t zeros = _bzhi_u64(~0ull, other);
-    octets = (octets & ~zeros) | (kZeros & zeros);
-    if (not_digits(octets) != 0) return false;
-    octets -= kZeros;
+    constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101;
+    octets = (octets ^ kOnes * '0') >> other << other;
+    // A sum that carries into the next octet comes from one that is no digit by itself.
+    if (((octets | (octets + kOnes * 6)) & kOnes * 0xf0) != 0) return false;
     octets = octets * 10 + (octets >> 8); // pairs, then fours and eights (the lowest digit is the highest octet)
     out = static_cast<std::uint32_t>(((octets & 0x0000'00ff'0000'00ff) * 0x000f'4240'0000'0064 +
                                       (octets >> 16 & 0x0000'00ff'0000'00ff) * 0x0000'2710'0000'0001) >>
@@ -444,6 +166,8 @@ private:
 
   const char* data_;
   std::size_t readable_;
+  UsualPlaces places_;
+  bool usual_;
 };
 
 } // namespace
