@@ -3,6 +3,7 @@
 #include "sip/first_look_simd.h"
 #include "sip/index_simd.h"
 #include "sip/parser_simd.h"
+#include "sip/shapes_simd.h"
 #include "sip/simd.h"
 
 // The SIMD ways as compiled for AVX-512.
@@ -14,6 +15,9 @@ Message parse_avx512(std::string_view datagram) noexcept {
   Message message;
   parse_simd(datagram, message);
   return message;
+}
+Shapes usual_shapes_avx512(const Message& message, std::string_view datagram) noexcept {
+  return UsualShapes(message, datagram).find();
 }
 const AgentCache::Entry& AgentCache::entry_avx512(const Marks& marks, std::string_view datagram, Span value) noexcept {
   return AgentCacheSimd::entry(*this, marks, datagram, value);

@@ -3,6 +3,7 @@
 #include "sip/first_look.h"
 #include "sip/index.h"
 #include "sip/parser.h"
+#include "sip/shapes.h"
 #include "sip/simd.h"
 
 // Which way a datagram is read: chosen once, when the program starts. Until this file's constant is set, the plain way
@@ -39,18 +40,25 @@ FirstLook first_look(std::string_view datagram) noexcept {
   if (kIsa == Isa::Avx512) return first_look_avx512(datagram);
   return kIsa == Isa::Avx2 ? first_look_avx2(datagram) : first_look_plain(datagram);
 }
+Shapes shapes_of(const Message& message, std::string_view datagram) noexcept {
+  if (kIsa != Isa::Avx512) return shapes_plain(message, datagram);
+  if (!may_have_shapes(message)) return 0;
+  const Shapes usual = usual_shapes_avx512(message, datagram);
+  return usual != kUnknownShapes ? usual : shapes_plain(message, datagram);
+}
 const AgentCache::Entry& AgentCache::entry(const Marks& marks, std::string_view datagram, Span value) noexcept {
   if (kIsa == Isa::Avx512) return entry_avx512(marks, datagram, value);
   return kIsa == Isa::Avx2 ? entry_avx2(marks, datagram, value) : entry_plain(marks, datagram, value);
 }
 #else
 Isa best_isa() noexcept { return Isa::Plain; }
-void index(std::string_view datagram, Index& out) noexcept { index_plain(datagram, out); }
-Message parse(std::string_view datagram) noexcept { return parse_plain(datagram); }
-FirstLook first_look(std::string_view datagram) noexcept { return first_look_plain(datagram); }
+Shapes shapes_of(const Message& message, std::string_view datagram) noexcept { return shapes_plain(message, datagram); }
 const AgentCache::Entry& AgentCache::entry(const Marks& marks, std::string_view datagram, Span value) noexcept {
   return entry_plain(marks, datagram, value);
 }
+void index(std::string_view datagram, Index& out) noexcept { index_plain(datagram, out); }
+Message parse(std::string_view datagram) noexcept { return parse_plain(datagram); }
+FirstLook first_look(std::string_view datagram) noexcept { return first_look_plain(datagram); }
 #endif
 
 std::string_view simd_name() noexcept {

@@ -308,11 +308,8 @@ std::size_t sipvicious_mark(std::string_view tag) noexcept {
   return i - 2;
 }
 
-// A response carries its request's shape, whoever sent that.
-Shapes shapes_of(const Message& message, std::string_view datagram) noexcept {
-  const bool request =
-      message.kind == Kind::Request || (message.kind == Kind::Malformed && message.method_token.present());
-  return request ? Finder(message, datagram).find() : 0;
+Shapes shapes_plain(const Message& message, std::string_view datagram) noexcept {
+  return may_have_shapes(message) ? Finder(message, datagram).find() : 0;
 }
 
 } // namespace sipward::sip

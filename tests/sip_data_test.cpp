@@ -11,6 +11,7 @@
 
 #include "sip/marks.h"
 #include "sip/parser.h"
+#include "sip/shapes.h"
 #include "sip/simd.h"
 #include "tests/sip_capture.h"
 
@@ -165,7 +166,9 @@ TEST_CASE("honest phones of the laboratory send nothing malformed, and their kee
 TEST_CASE("every way to read gives the same answer on every recorded datagram") {
   if (absent(data_folder() / "captures")) return;
   const auto agree = [](std::string_view d) {
-    REQUIRE(sip::parse(d) == sip::parse_plain(d));
+    const sip::Message m = sip::parse(d);
+    REQUIRE(m == sip::parse_plain(d));
+    REQUIRE(sip::shapes_of(m, d) == sip::shapes_plain(m, d));
     const sip::FirstLook look = sip::first_look_plain(d);
     REQUIRE(sip::first_look(d) == look);
     if (sip::best_isa() != sip::Isa::Plain) REQUIRE(sip::first_look_avx2(d) == look);

@@ -9,6 +9,7 @@
 #include "sip/mark_list.h"
 #include "sip/marks.h"
 #include "sip/parser.h"
+#include "sip/shapes.h"
 
 using namespace sipward::sip;
 
@@ -368,4 +369,48 @@ TEST_CASE("a SIPVicious tag gives its target away, but no password") {
   CHECK(sipvicious_target("3061343230303031313363340131303034333832383336").view() == "0a42000113c4");
   CHECK(sipvicious_target("3206210844").size == 0);
   CHECK(sipvicious_target("").size == 0);
+}
+
+TEST_CASE("shapes are the same whichever way they are looked for") {
+  // Every part that some rule looks at, with whatever one of them may begin with.
+  const std::vector<std::string> beginnings{
+      "sipv",      "SIPS",   "ccxl",   "sivus",   "this",  "smap",  "nmap nse",  "1.1.1.1",    "nm",
+      "127.0.0.1", "pc33.a", "server", "bobs",    "bigb",  "1337@", "a84b4c7",   "3206210844", "root",
+      "1928",      "() {",   "None",   "Cisco-S", "Cisco", "*",     "123456789", "1_un",       "12345x"};
+  const std::vector<std::pair<std::string, std::string>> parts{
+      {"sip:h1.example", "URI"},
+      {"198.51.100.9", "sent-by"},
+      {"z9hG4bK-1234567890", "branch"},
+      {"Ann", "display"},
+      {"ann", "user"},
+      {"h2.example", "From host"},
+      {"tag1", "tag"},
+      {"h3.example", "To host"},
+      {"id1", "Call-ID"},
+      {"<sip:c@h4", "Contact"},
+      {"h4.example", "its host"},
+      {"phone", "User-Agent"},
+      {"\"Ann\" <sip:ann", "From"},
+      {"<sip:bob", "To"},
+  };
+  const std::string message =
+      "REGISTER sip:h1.example SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bK-1234567890;rport\r\n"
+      "From: \"Ann\" <sip:ann@h2.example>;tag=tag1\r\nTo: <sip:bob@h3.example>\r\nCall-ID: id1\r\nCSeq: 1 REGISTER\r\n"
+      "Contact: <sip:c@h4.example>\r\nUser-Agent: phone\r\nAccept: a/b\r\n";
+  std::size_t shapes_seen = 0;
+  for (const auto& [text, what] : parts)
+    for (const std::string& beginning : beginnings)
+      for (const char* rest :
+           {"", "x", "1928301774", "atlanta.com", "0123456789012345678901234567890123456789012345678"})
+        for (const char* end : {"\r\n", "", "Content-Length: 0\r\n\r\n", "X:\r\n\r\n", "\r\nbody"}) {
+          std::string d = message + end;
+          const std::size_t at = d.find(text);
+          REQUIRE(at != std::string::npos);
+          d.replace(at, text.size(), beginning + rest);
+          INFO(what << ": " << d);
+          const Message m = parse(d);
+          REQUIRE(shapes_of(m, d) == shapes_plain(m, d));
+          shapes_seen += shapes_of(m, d) != 0;
+        }
+  CHECK(shapes_seen > 1000);
 }

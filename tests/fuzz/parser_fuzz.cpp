@@ -10,6 +10,7 @@
 #include "sip/first_look.h"
 #include "sip/marks.h"
 #include "sip/parser.h"
+#include "sip/shapes.h"
 #include "sip/simd.h"
 #include "tests/fuzz/fenced.h"
 
@@ -117,6 +118,7 @@ void check_same(const Message& message, std::string_view datagram) {
 // What the marks say of it.
 void check_marks(const Message& message, std::string_view datagram) {
   static const Marks marks;
+  require(shapes_of(message, datagram) == shapes_plain(message, datagram), "fast and plain: shapes");
   const Mark* mark = marks.find(message, datagram);
   const MarkSet all = marks.find_all(message, datagram);
   require(mark ? std::count(all.begin(), all.end(), mark) == 1 && all.marks[0]->weight == mark->weight : all.count == 0,
