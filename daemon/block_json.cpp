@@ -51,6 +51,7 @@ Json block_json(const policy::Block& block, const WallClock& clock) {
                {"packets_before", block.packets_before},
                {"packets_dropped", block.packets_dropped},
                {"evidence", evidence_json(block)}};
+  if (block.wholly) json["scope"] = "all";
   if (block.limit) json["limit"] = {{"rate_per_s", block.limit->per_second}, {"burst", block.limit->burst}};
   return json;
 }

@@ -60,6 +60,7 @@ std::string block_line(const BlockChange& change, policy::Time at, const WallClo
   const auto from = change.kind == BlockChange::Kind::Added ? block.since : at;
   line += " reason=" + std::string(to_string(block.reason)) + " for=" + human_duration(block.until - from) +
           " step=" + std::to_string(block.step);
+  if (block.wholly) line += " scope=all";
   if (block.limit) line += " to=" + rate(block.limit->per_second);
   append_evidence(line, block);
   return line;

@@ -232,10 +232,10 @@ void Control::enforce() {
     if (enforced || !stands) mark_source(change.block, stands); // who is forgiven passes, whatever nftables says
   }
   record(changes, now);
-  const auto is_prefix = [](const BlockChange& change) {
-    return change.block.subject.kind == policy::SubjectKind::Prefix;
+  const auto is_in_rules = [](const BlockChange& change) {
+    return change.block.subject.kind == policy::SubjectKind::Prefix || change.block.wholly;
   };
-  if (std::ranges::any_of(changes, is_prefix)) dataplane_->publish(make_rules());
+  if (std::ranges::any_of(changes, is_in_rules)) dataplane_->publish(make_rules());
 }
 
 void Control::stop() {
@@ -335,6 +335,7 @@ std::unique_ptr<const policy::Rules> Control::make_rules() const {
   for (const auto& [prefix, until] : immune_) immune.push_back(prefix);
   rules->never_blocked = never_blocked(immune);
   rules->blocked = blocks_.prefixes();
+  rules->blocked_wholly = blocks_.wholly();
   rules->follow(wellbeing_.state());
   if (learning() && rules->soft == policy::Rules::Soft::Judged) rules->soft = policy::Rules::Soft::Logged;
   return rules;

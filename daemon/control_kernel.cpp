@@ -25,7 +25,9 @@ std::chrono::seconds kernel_timeout(const policy::Block& block, policy::Time now
 
 bool is_in_kernel(const policy::Block& block) { return !block.dry_run; }
 
-nft::Effect effect_of(const policy::Block& block) { return block.limit ? nft::Effect::Limit : nft::Effect::Drop; }
+nft::Effect effect_of(const policy::Block& block) {
+  return block.limit ? nft::Effect::Limit : block.wholly ? nft::Effect::DropAll : nft::Effect::Drop;
+}
 
 // The kernel counts whole packets, and an unlimited burst of none would drop everything.
 nft::Limit kernel_limit(const policy::Rate& rate) {

@@ -44,8 +44,8 @@ struct Columns<BlockRecord> {
   template<class Record, class Visit>
   static void rest(Record& record, Visit& visit) {
     // Every member by name: a new one does not compile until it has a column.
-    auto& [subject, reason, since, until, step, proven, dry_run, one_user, limit, packets_before, packets_dropped,
-           evidence, note] = record.block;
+    auto& [subject, reason, since, until, step, proven, dry_run, one_user, wholly, limit, packets_before,
+           packets_dropped, evidence, note] = record.block;
     static_cast<void>(subject), static_cast<void>(since), static_cast<void>(until); // the key; and another clock's
     auto& [user_agent, mark, method, rate_per_s, limit_per_s, users, failures, successes, offenders, registered,
            tcp_peers, share, soft_marks, trusted] = evidence;
@@ -56,6 +56,7 @@ struct Columns<BlockRecord> {
     visit("proven", proven);
     visit("dry_run", dry_run);
     visit("one_user", one_user);
+    visit("wholly", wholly);
     policy::Rate rate = limit.value_or(policy::Rate{.per_second = 0, .burst = 0});
     visit("limited_to_per_s", rate.per_second);
     visit("limited_burst", rate.burst);

@@ -223,6 +223,10 @@ BlockRecord read_block(Line& outer, WallTime now) {
     record.block.limit = read_limit(line.object("limit"), line);
   else if (action != "block" && action != "would_block")
     line.fail("\"action\" is no action on a block");
+  if (line.has("scope")) {
+    record.block.wholly = line.text("scope") == "all";
+    if (!record.block.wholly) line.fail("\"scope\" is none of the known names");
+  }
   record.block.packets_before = line.count<std::uint32_t>("packets_before");
   record.block.packets_dropped = line.count<std::uint64_t>("packets_dropped");
   read_evidence(line.object("evidence"), record, line);

@@ -55,6 +55,10 @@ CREATE TABLE history (
   offenders INTEGER, registered INTEGER, tcp_peers INTEGER, share INTEGER, soft_marks INTEGER, trusted INTEGER, note TEXT
 ) STRICT;
 CREATE INDEX history_at ON history (at);
+)sql",
+    R"sql(
+ALTER TABLE block ADD COLUMN wholly INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN wholly INTEGER;
 )sql"};
 
 } // namespace

@@ -111,6 +111,7 @@ struct Block {
   bool proven = false;
   bool dry_run = false;      // would_block: everything but the blocking
   bool one_user = false;     // as the offence says
+  bool wholly = false;       // loses every packet, not only the service (by hand, --scope all)
   std::optional<Rate> limit; // there: no block, only what exceeds this is dropped
   std::uint32_t packets_before = 0;
   std::uint64_t packets_dropped = 0; // in the block list without what the kernel counts now

@@ -52,8 +52,7 @@ BlockList::BlockList(BlockOptions options)
       fuse_(Rate{options_.fuse / 60.0, options_.fuse}) {}
 
 Subject BlockList::host_subject(const Address& address) const noexcept {
-  const std::uint8_t length = address.family == Family::V4 ? 32 : options_.source_v6;
-  return {SubjectKind::Host, Prefix::of(address, length), 0};
+  return {SubjectKind::Host, Prefix::of(address, host_length(address.family)), 0};
 }
 
 Prefix BlockList::prefix_of(const Address& address) const noexcept {
@@ -288,9 +287,10 @@ std::optional<Time> BlockList::next_expiry() const {
 // --- what stands
 
 const Block* BlockList::covering(const Address& address, std::uint16_t port) const {
-  for (const Subject& subject : {Subject{SubjectKind::Endpoint, Prefix::host(address), port}, host_subject(address),
-                                 Subject{SubjectKind::Prefix, prefix_of(address), 0}})
+  for (const Subject& subject : {Subject{SubjectKind::Endpoint, Prefix::host(address), port}, host_subject(address)})
     if (const Block* block = find(subject)) return block;
+  for (auto length = host_length(address.family); --length > 0;) // the narrowest
+    if (const Block* block = find({SubjectKind::Prefix, Prefix::of(address, length), 0})) return block;
   return nullptr;
 }
 
@@ -305,13 +305,17 @@ void BlockList::add(Block block, Time now, Changes& changes) {
   const Subject subject = block.subject;
   BlockChange change{BlockChange::Kind::Added, block};
   Standing& standing = block.limit ? limits_ : blocks_;
-  if (standing.find(subject) == nullptr) make_room(standing, subject.kind, changes); // else the newer word counts
+  const Block* before = standing.find(subject);
+  if (before == nullptr) make_room(standing, subject.kind, changes); // else the newer word counts
+  if (before != nullptr && before->wholly != block.wholly) remove(subject, Ending::Superseded, changes); // another set
   if (!block.limit) {
     watch(block, now);
+    if (block.wholly && !block.dry_run) wholly_.insert(subject);
     if (subject.kind == SubjectKind::Host && enforced(block)) supersede(change, changes);
     if (subject.kind == SubjectKind::Prefix && enforced(block)) {
       auto& passing = let_through_[subject.prefix];
       change.taken_back = std::move(passing);
+      keep_passing(subject.prefix, change.taken_back);
       change.let_through = passing = pass_through(subject.prefix);
     }
   }
@@ -324,9 +328,20 @@ void BlockList::supersede(BlockChange& host, Changes& changes) {
   const Subject& subject = host.block.subject;
   remove_endpoints(subject, Ending::Superseded, changes);
   if (limits_.find(subject) != nullptr) remove_limit(subject, Ending::Superseded, changes);
-  const auto passing = let_through_.find(prefix_of(subject.prefix.base));
-  if (passing != let_through_.end() && std::erase(passing->second, subject.prefix) > 0)
-    host.taken_back = {subject.prefix};
+  for (auto length = subject.prefix.length;
+       !let_through_.empty() && --length > 0;) { // of whatever prefixes are blocked around it
+    const auto passing = let_through_.find(Prefix::of(subject.prefix.base, length));
+    if (passing != let_through_.end() && std::erase(passing->second, subject.prefix) > 0)
+      host.taken_back = {subject.prefix};
+  }
+}
+
+// Takes out of `hosts` those that another blocked prefix has to let through: of two that overlap one may end first.
+void BlockList::keep_passing(const Prefix& prefix, std::vector<Prefix>& hosts) const {
+  if (hosts.empty()) return;
+  for (const auto& [other, passing] : let_through_)
+    if (other != prefix && other.overlaps(prefix))
+      std::erase_if(hosts, [&passing](const Prefix& host) { return std::ranges::binary_search(passing, host); });
 }
 
 // A full list gives up the block of the same kind that would have ended soonest.
@@ -343,8 +358,12 @@ void BlockList::make_room(const Standing& standing, SubjectKind kind, Changes& c
 void BlockList::remove(Subject subject, Ending ending, Changes& changes) {
   BlockChange change{BlockChange::Kind::Removed, blocks_.take(subject), ending};
   watches_.erase(subject);
+  wholly_.erase(subject);
   if (subject.kind == SubjectKind::Prefix)
-    if (auto passing = let_through_.extract(subject.prefix)) change.taken_back = std::move(passing.mapped());
+    if (auto passing = let_through_.extract(subject.prefix)) {
+      change.taken_back = std::move(passing.mapped());
+      keep_passing(subject.prefix, change.taken_back);
+    }
   switch (ending) {
   case Ending::Unblocked:
   case Ending::Flushed:

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -122,8 +123,14 @@ public:
   // The same for a block, when the kernel's table is made anew or its element is.
   void note_counted(const Subject& subject, std::uint64_t packets);
 
-  // By hand. The error is a sentence for the operator.
-  std::expected<Changes, std::string> block(const Prefix& prefix, Duration length, std::string note, Time now);
+  // By hand: a host, or a prefix of any length. `wholly`: it loses every packet. The error is a sentence for the
+  // operator.
+  std::expected<Changes, std::string> block(const Prefix& prefix, Duration length, std::string note, Time now,
+                                            bool wholly = false);
+  // One that stands is to last until then. `packets`: what the kernel has counted for it since it was added or renewed.
+  Changes prolong(const Subject& subject, Time until, std::uint64_t packets);
+  // Whom a block of this prefix by hand would be about.
+  std::expected<Subject, std::string> subject_of(const Prefix& prefix) const;
   std::expected<Changes, std::string> unblock(const Prefix& prefix); // a host: with its endpoints, and its limit
   Changes flush(Ending ending = Ending::Flushed);
 
@@ -163,6 +170,7 @@ public:
   auto end() const noexcept { return blocks_.end(); }
   const Standing& limits() const noexcept { return limits_; }
   std::vector<Prefix> prefixes() const;    // blocked and enforced; sorted by (length, base)
+  std::vector<Prefix> wholly() const;      // hosts and prefixes that lose every packet; sorted likewise
   std::vector<Prefix> let_through() const; // in spite of these
 
   // Since the start: prefix blocks that the fuse held back, blocks that a full list pushed out, and hosts that were
@@ -190,6 +198,7 @@ private:
   bool counts_in_prefix(const Block& host) const noexcept;
   Prefix prefix_of(const Address& address) const noexcept;
   std::vector<Prefix> pass_through(const Prefix& prefix) const;
+  void keep_passing(const Prefix& prefix, std::vector<Prefix>& hosts) const;
 
   bool climbs(const Block& block) const noexcept;
   std::uint32_t highest_step(const Block& block) const noexcept;
@@ -210,11 +219,16 @@ private:
   void remove_endpoints(const Subject& host, Ending ending, Changes& changes);
   bool fits(const Block& block) const;
 
+  std::uint8_t host_length(Family family) const noexcept {
+    return family == Family::V4 ? std::uint8_t{32} : options_.source_v6;
+  }
+
   BlockOptions options_;
   PrefixSet never_, local_;
   TrustedWithin trusted_within_;
   Behind behind_;
   Standing blocks_, limits_;
+  std::set<Subject> wholly_; // of those that are enforced
   std::map<Subject, Watch> watches_;
   Time counted_until_; // the last minutes of blocks that end before this have begun
   Ladder ladder_;

@@ -58,6 +58,7 @@ BlockList::Changes BlockList::ask_who_passes() {
     if (block == nullptr || now_passing == passing) continue;
     BlockChange change{BlockChange::Kind::Extended, *block};
     change.taken_back = std::exchange(passing, std::move(now_passing));
+    keep_passing(prefix, change.taken_back);
     change.let_through = passing;
     changes.push_back(std::move(change));
   }

@@ -23,32 +23,41 @@ BlockList::Changes BlockList::set_never_blocked(PrefixSet never) {
   return changes;
 }
 
+std::expected<Subject, std::string> BlockList::subject_of(const Prefix& prefix) const {
+  const std::uint8_t length = host_length(prefix.base.family);
+  if (prefix.is_host()) return host_subject(prefix.base);
+  if (prefix.length == length) return Subject{SubjectKind::Host, prefix, 0};
+  if (prefix.length > 0 && prefix.length < length) return Subject{SubjectKind::Prefix, prefix, 0};
+  return std::unexpected(to_string(prefix) + ": only hosts (/" + std::to_string(length) + ") and prefixes of /1 to /" +
+                         std::to_string(length - 1) + " can be blocked");
+}
+
 std::expected<BlockList::Changes, std::string> BlockList::block(const Prefix& prefix, Duration length, std::string note,
-                                                                Time now) {
-  const bool v4 = prefix.base.family == Family::V4;
-  const std::uint8_t host_length = v4 ? 32 : options_.source_v6;
-  const std::uint8_t prefix_length = v4 ? options_.prefix_v4 : options_.prefix_v6;
-  Subject subject{SubjectKind::Host, prefix, 0};
-  if (prefix.length == prefix_length)
-    subject.kind = SubjectKind::Prefix;
-  else if (prefix.is_host())
-    subject = host_subject(prefix.base);
-  else if (prefix.length != host_length)
-    return std::unexpected(to_string(prefix) + ": only hosts (/" + std::to_string(host_length) + ") and prefixes of /" +
-                           std::to_string(prefix_length) + " can be blocked");
-  if (never_.overlaps(subject.prefix))
+                                                                Time now, bool wholly) {
+  const auto subject = subject_of(prefix);
+  if (!subject) return std::unexpected(subject.error());
+  if (never_.overlaps(subject->prefix))
     return std::unexpected(to_string(prefix) + (prefix.is_host() ? " is" : " holds an address that is") +
                            " never blocked: on the allow list, or an address, gateway or resolver of this host");
   if (length <= Duration::zero()) return std::unexpected("a block must last longer than nothing");
   Block block;
-  block.subject = subject;
+  block.subject = *subject;
   block.since = now;
   block.until = now + length;
   block.proven = true;
+  block.wholly = wholly;
   block.note = std::move(note);
   Changes changes;
   add(std::move(block), now, changes);
   return changes;
+}
+
+BlockList::Changes BlockList::prolong(const Subject& subject, Time until, std::uint64_t packets) {
+  if (blocks_.find(subject) == nullptr) return {};
+  Block block = blocks_.take(subject);
+  block.until = until;
+  block.packets_dropped += packets;
+  return {{BlockChange::Kind::Renewed, blocks_.put(std::move(block))}};
 }
 
 std::expected<BlockList::Changes, std::string> BlockList::unblock(const Prefix& prefix) {
@@ -133,6 +142,13 @@ std::vector<Prefix> BlockList::prefixes() const {
   return result;
 }
 
+std::vector<Prefix> BlockList::wholly() const {
+  std::vector<Prefix> result;
+  for (const auto& subject : wholly_) result.push_back(subject.prefix);
+  std::ranges::sort(result, {}, [](const Prefix& prefix) { return std::pair(prefix.length, prefix.base); });
+  return result;
+}
+
 std::vector<Prefix> BlockList::let_through() const {
   std::vector<Prefix> all;
   for (const auto& [prefix, passing] : let_through_) all.insert(all.end(), passing.begin(), passing.end());
@@ -172,8 +188,9 @@ bool BlockList::fits(const Block& block) const {
   case SubjectKind::Host: return block.subject == host_subject(prefix.base) && !never_.covers(prefix);
   case SubjectKind::Endpoint: return prefix.is_host() && !never_.covers(prefix);
   case SubjectKind::Prefix:
-    return prefix == prefix_of(prefix.base) && !never_.covers(prefix) &&
-           (block.reason == Reason::Manual || !local_.overlaps(prefix));
+    if (never_.covers(prefix)) return false;
+    if (block.reason == Reason::Manual) return prefix.length > 0 && prefix.length < host_length(prefix.base.family);
+    return prefix == prefix_of(prefix.base) && !local_.overlaps(prefix);
   }
   return false;
 }

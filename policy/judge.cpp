@@ -48,7 +48,8 @@ bool is_spared(const Rules& rules, const Address& source) noexcept {
 bool in_scope(const Rules& rules, const Datagram& datagram) noexcept {
   constexpr std::uint16_t kSipTls = 5061;
   return datagram.side == Side::Outside &&
-         (rules.block_everything || rules.is_port(datagram.destination_port) || datagram.destination_port == kSipTls);
+         (rules.block_everything || rules.is_port(datagram.destination_port) || datagram.destination_port == kSipTls ||
+          rules.is_blocked_wholly(datagram.source));
 }
 
 } // namespace

@@ -17,11 +17,13 @@ std::size_t Rules::server_place(const Address& address) const noexcept {
   return static_cast<std::size_t>(std::ranges::lower_bound(servers, address) - servers.begin());
 }
 
-bool Rules::is_blocked(const Address& address) const noexcept {
-  // Prefixes have one or two lengths per family: one binary search for each length that occurs.
-  for (auto group = blocked.begin(); group != blocked.end();) {
+namespace {
+
+// Prefixes have one or two lengths per family: one binary search for each length that occurs.
+bool hold(const std::vector<Prefix>& prefixes, const Address& address) noexcept {
+  for (auto group = prefixes.begin(); group != prefixes.end();) {
     const auto length = group->length;
-    const auto end = std::upper_bound(group, blocked.end(), length,
+    const auto end = std::upper_bound(group, prefixes.end(), length,
                                       [](std::uint8_t l, const Prefix& prefix) { return l < prefix.length; });
     if (length <= bits(address.family) &&
         std::binary_search(group, end, Prefix::of(address, length),
@@ -31,6 +33,11 @@ bool Rules::is_blocked(const Address& address) const noexcept {
   }
   return false;
 }
+
+} // namespace
+
+bool Rules::is_blocked(const Address& address) const noexcept { return hold(blocked, address); }
+bool Rules::is_blocked_wholly(const Address& address) const noexcept { return hold(blocked_wholly, address); }
 
 void Rules::follow(const Wellbeing::State& state) noexcept {
   soft = state.unwell ? Soft::Suspended : state.answers_unseen ? Soft::Logged : Soft::Judged;

@@ -53,6 +53,7 @@ struct Rules {
   std::vector<Address> servers;              // who is protected; sorted. None, and the side known: all inside
   PrefixSet never_blocked;                   // allow list, own addresses, gateways, resolvers, loopback, multicast
   std::vector<Prefix> blocked;               // prefixes that stand in the kernel's sets; sorted by (length, base)
+  std::vector<Prefix> blocked_wholly;        // hosts and prefixes that lose every packet, not only SIP; sorted likewise
   bool block_everything = false;             // the blocked lose every packet, not only SIP (nftables.scope: all)
   bool drop_convicting = false;              // inline: the packet that convicts is dropped itself
   std::uint8_t ipv6_prefix = 64;             // an IPv6 source is its prefix of this length
@@ -82,6 +83,7 @@ struct Rules {
   bool is_server(const Address& address) const noexcept;
   std::size_t server_place(const Address& address) const noexcept; // among the servers; 0 if none are named
   bool is_blocked(const Address& address) const noexcept;          // by a prefix
+  bool is_blocked_wholly(const Address& address) const noexcept;
 
 private:
   static constexpr RatePolicy kOff{{1, 1}, Action::Off};

@@ -213,8 +213,8 @@ TEST_CASE("a refusal by hand is a sentence that says why") {
     const char* sentence;
   };
   static constexpr Row kRows[] = {
-      {"198.51.100.0/20", 1h, "198.51.96.0/20: only hosts (/32) and prefixes of /24 can be blocked"},
-      {"2001:db8::/32", 1h, "2001:db8::/32: only hosts (/64) and prefixes of /48 can be blocked"},
+      {"0.0.0.0/0", 1h, "0.0.0.0/0: only hosts (/32) and prefixes of /1 to /31 can be blocked"},
+      {"2001:db8::/96", 1h, "2001:db8::/96: only hosts (/64) and prefixes of /1 to /63 can be blocked"},
       {"192.0.2.10", 1h,
        "192.0.2.10/32 is never blocked: on the allow list, or an address, gateway or resolver of this host"},
       {"192.0.2.0/24", 1h,
