@@ -74,9 +74,13 @@ struct Settings {
                                    std::chrono::hours(24)};
     bool dry_run = false;
     std::uint32_t max_entries = 131072;
+    std::uint32_t max_per_second = 200; // new hosts
     friend bool operator==(const Blocking&, const Blocking&) = default;
   } block;
-  std::vector<policy::Prefix> allow;
+  std::vector<policy::Prefix> allow;              // who is never blocked: addresses and ranges
+  std::vector<std::string> allow_names;           // the same, as DNS knows their addresses; lower case
+  std::vector<std::filesystem::path> allow_files; // the same, in lists that may change meanwhile (allow.h)
+  std::filesystem::path allow_folder; // no key: its *.yaml are such lists as well; for whoever reads a file to set
   struct Trust {
     Seconds learning = std::chrono::hours(24);
     Seconds remember = std::chrono::hours(24 * 14);

@@ -203,6 +203,34 @@ std::vector<Key> scanner() {
               choice(kActions))};
 }
 
+// One list in the file; three in the settings, by what has to be done about an entry.
+Key allow() {
+  using Entries = List<std::string>;
+  return {"allow",
+          [](const YAML::Node& node, Settings& settings) -> std::optional<Fault> {
+            std::vector<std::string> entries;
+            if (auto fault = read_list(node, Entries{allow_entry(), 0, kMostPrefixes}, entries)) return fault;
+            settings.allow.clear(), settings.allow_names.clear(), settings.allow_files.clear();
+            for (const auto& entry : entries) {
+              if (const auto range = policy::Prefix::parse(entry))
+                settings.allow.push_back(*range);
+              else if (entry.starts_with(kFileMark))
+                settings.allow_files.emplace_back(entry.substr(kFileMark.size()));
+              else
+                settings.allow_names.push_back(entry);
+            }
+            return std::nullopt;
+          },
+          [](const Settings& settings) {
+            std::vector<std::string> words;
+            for (const auto& range : settings.allow) words.push_back(prefix().print(range));
+            for (const auto& name : settings.allow_names) words.push_back(yaml_text(name));
+            for (const auto& file : settings.allow_files)
+              words.push_back(yaml_text(std::string(kFileMark) + file.string()));
+            return "[" + join(words, ", ") + "]";
+          }};
+}
+
 std::vector<Key> blocking() {
   using S = Settings;
   using Prefixes = List<policy::Prefix>;
@@ -218,7 +246,8 @@ std::vector<Key> blocking() {
       key("block.ladder", at(&S::block, &S::Blocking::ladder), List<seconds>{duration(seconds(1), kYear), 1, 16}),
       key("block.dry_run", at(&S::block, &S::Blocking::dry_run), flag()),
       key("block.max_entries", at(&S::block, &S::Blocking::max_entries), whole(1, 1 << 20)),
-      key("allow", at(&S::allow), Prefixes{prefix(), 0, kMostPrefixes}),
+      key("block.max_per_second", at(&S::block, &S::Blocking::max_per_second), whole(1, 100'000)),
+      allow(),
       key("trust.learning", at(&S::trust, &S::Trust::learning), duration(seconds(0), hours(24 * 90))),
       key("trust.remember", at(&S::trust, &S::Trust::remember), duration(seconds(0), kYear)),
       key("trust.peers", at(&S::trust, &S::Trust::peers), Prefixes{prefix(), 0, kMostPrefixes}),

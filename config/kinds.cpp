@@ -63,14 +63,34 @@ bool is_pci(std::string_view text) {
   });
 }
 
-// Names may come one day; until then, silence about one would leave a customer unprotected.
+std::string lower_case(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
+// Labels of letters, digits, '-' and '_'; the last has a letter, or it would be a mistyped address.
+bool is_dns_name(std::string_view text) {
+  constexpr std::size_t kLongestName = 253, kLongestLabel = 63;
+  if (text.empty() || text.size() > kLongestName) return false;
+  std::string_view label;
+  for (bool last = false; !last;) {
+    const auto dot = text.find('.');
+    last = dot == text.npos;
+    label = text.substr(0, dot);
+    if (label.empty() || label.size() > kLongestLabel || label.front() == '-' || label.back() == '-') return false;
+    if (!std::ranges::all_of(label, [](char c) { return is_alphanumeric(c) || c == '-' || c == '_'; })) return false;
+    if (!last) text.remove_prefix(dot + 1);
+  }
+  return std::ranges::any_of(label, [](char c) { return is_alphanumeric(c) && !(c >= '0' && c <= '9'); });
+}
+
+// Names are resolved for `allow` only; elsewhere, silence about one would leave a customer unprotected.
 Objection about_name(const std::string& text) {
-  if (text.starts_with("file:"))
-    return in_quotes(text) + " is a file: lists in files are not read by this version yet; write the addresses here";
   const bool like_a_name =
       std::ranges::all_of(text, [](char c) { return is_alphanumeric(c) || c == '.' || c == '-' || c == '_'; }) &&
       std::ranges::any_of(text, [](char c) { return is_alphanumeric(c) && !(c >= '0' && c <= '9'); });
-  if (like_a_name) return in_quotes(text) + " is a name: names are not resolved by this version yet; write its address";
+  if (like_a_name) return in_quotes(text) + " is a name: names are not resolved here; write its address";
   return {};
 }
 
@@ -245,6 +265,20 @@ Kind<policy::Prefix> prefix() {
             return std::unexpected(why.empty() ? about_name(text) : why);
           },
           [](const policy::Prefix& value) { return yaml_text(to_string(value)); }};
+}
+
+Kind<std::string> allow_entry() {
+  return {"an address (203.0.113.10), a range (203.0.113.128/25), a name (sip.example.net) or a list (file:/PATH)",
+          [](const std::string& text) -> std::expected<std::string, Objection> {
+            if (policy::Prefix::parse(text)) return text;
+            if (text.starts_with(kFileMark)) {
+              if (is_one_line(text) && text[kFileMark.size()] == '/') return text;
+              return std::unexpected(in_quotes(text) + " needs an absolute path: file:/etc/sipward/carriers.list");
+            }
+            if (is_dns_name(text)) return lower_case(text);
+            return std::unexpected(about_host_bits(text));
+          },
+          yaml_text};
 }
 
 Kind<std::string> or_empty(Kind<std::string> kind, const std::string& meaning) {

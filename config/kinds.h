@@ -39,7 +39,10 @@ Kind<std::string> listen_address();
 Kind<std::string> user_agent();
 Kind<policy::Address> address();
 Kind<policy::Prefix> prefix();
+Kind<std::string> allow_entry(); // an address, a range, a name or file:PATH, as written; names in lower case
 Kind<std::string> or_empty(Kind<std::string> kind, const std::string& meaning); // or "", which means that
+
+inline constexpr std::string_view kFileMark = "file:";
 
 template<class E>
 using Name = std::pair<std::string_view, E>;

@@ -40,6 +40,7 @@ policy::BlockOptions block_options(const Settings& settings) {
   options.proven_only = settings.prefix.proven_only;
   options.limit = settings.detect.request_flood.limit;
   options.max_hosts = settings.block.max_entries;
+  options.new_hosts_per_s = settings.block.max_per_second;
   options.dry_run = settings.block.dry_run;
   return options;
 }

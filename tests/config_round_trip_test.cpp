@@ -77,9 +77,12 @@ public:
                 static_cast<std::uint32_t>(number(1, 256)),  seconds(number(60, 86400 * 30)),
                 static_cast<std::uint32_t>(number(1, 8192)), coin()};
     s.block = {some(1, [&] { return seconds(number(1, 86400 * 365)); }), coin(),
-               static_cast<std::uint32_t>(number(1, 1 << 20))};
+               static_cast<std::uint32_t>(number(1, 1 << 20)), static_cast<std::uint32_t>(number(1, 100000))};
     std::ranges::sort(s.block.ladder);
     s.allow = some(0, [&] { return range(); });
+    s.allow_names =
+        some(0, [&] { return std::string(one_of("sip.example.net", "_sip._udp.example.org", "localhost")); });
+    s.allow_files = some(0, [&] { return std::filesystem::path(one_of("/etc/carriers.list", "/with blank/# x")); });
     s.trust = {seconds(number(0, 86400 * 90)), seconds(number(0, 86400 * 365)), some(0, [&] { return range(); })};
     s.nftables = {one_of(Hook::Ingress, Hook::Prerouting), one_of(Scope::Sip, Scope::All),
                   one_of(OnStop::Keep, OnStop::Remove)};

@@ -197,14 +197,22 @@ TEST_CASE("values are read as written") {
        }},
       {"prefix", "prefix: {ipv4: 20, ipv6: 56, offenders: 1, within: 1w, fuse: 1, proven_only: true}",
        [](const Settings& s) { return s.prefix == Settings::PrefixRule{20, 56, 1, hours(168), 1, true}; }},
-      {"ladder in words", "block: {ladder: [0h90s, 1h30m, 2 days], dry_run: true, max_entries: 1048576}",
+      {"ladder in words",
+       "block: {ladder: [0h90s, 1h30m, 2 days], dry_run: true, max_entries: 1048576, max_per_second: 5}",
        [](const Settings& s) {
-         return s.block == Settings::Blocking{{seconds(90), minutes(90), hours(48)}, true, 1048576};
+         return s.block == Settings::Blocking{{seconds(90), minutes(90), hours(48)}, true, 1048576, 5};
        }},
       {"allow, one a line", "allow:\n  - 203.0.113.10\n  - 2001:db8::/48\n  - '::1'",
        [](const Settings& s) {
          return s.allow ==
                 std::vector{*Prefix::parse("203.0.113.10"), *Prefix::parse("2001:db8::/48"), *Prefix::parse("::1")};
+       }},
+      {"allow, whatever it takes",
+       "allow: [SIP.Example.net, 203.0.113.10, 'file:/etc/carriers.list', _sip._udp.example.org]",
+       [](const Settings& s) {
+         return s.allow == std::vector{*Prefix::parse("203.0.113.10")} &&
+                s.allow_names == std::vector<std::string>{"sip.example.net", "_sip._udp.example.org"} &&
+                s.allow_files == std::vector<std::filesystem::path>{"/etc/carriers.list"};
        }},
       {"trust", "trust: {learning: 0s, remember: 1w, peers: [198.51.100.0/24]}",
        [](const Settings& s) {
@@ -339,12 +347,10 @@ TEST_CASE("a wrong file is refused with the place and what is allowed") {
        "a /30 has 4 addresses"},
       {"source prefix beyond 64", "ports: {outside: eth1}\nsources: {ipv6_prefix: 65}\n", 2, 24, "from 32 to 64"},
 
-      {"name in allow", "ports: {outside: eth1}\nallow: [203.0.113.1, sip.example.net]\n", 2, 22,
-       "names are not resolved by this version yet; write its address"},
-      {"service name in allow", "ports: {outside: eth1}\nallow:\n- _sip._udp.example.net\n", 3, 3,
-       "names are not resolved"},
-      {"file in allow", "ports: {outside: eth1}\nallow: ['file:/etc/allow.txt']\n", 2, 9,
-       "not read by this version yet"},
+      {"no name in allow", "ports: {outside: eth1}\nallow: [203.0.113.1, sip..example.net]\n", 2, 22,
+       "is not an address (203.0.113.10), a range"},
+      {"mistyped address in allow", "ports: {outside: eth1}\nallow:\n- 203.0.113.1000\n", 3, 3, "is not an address"},
+      {"relative file in allow", "ports: {outside: eth1}\nallow: ['file:allow.txt']\n", 2, 9, "an absolute path"},
       {"name in trust.peers", "ports: {outside: eth1}\ntrust: {peers: [carrier]}\n", 2, 17, "names are not resolved"},
       {"name in sip.servers", "ports: {outside: eth1}\nsip: {servers: [localhost]}\n", 2, 17, "names are not resolved"},
       {"not an address", "ports: {outside: eth1}\nallow: [203.0.113.300]\n", 2, 9,
