@@ -15,22 +15,28 @@ Answers::Result Answers::arm(const Json&) {
 Answers::Result Answers::block(const Json& request) {
   const auto prefix = subject_of(request);
   if (!prefix) return std::unexpected(prefix.error());
-  if (request.value("scope", "sip") != "sip")
-    return std::unexpected(
-        Refused{"--scope all for one block is not supported by this version; nftables.scope sets it for all"});
+  const auto scope = request.value("scope", "sip");
+  if (scope != "sip" && scope != "all") return std::unexpected(Refused{"a block's scope is sip or all"});
   const auto length = request.value("for_s", std::int64_t{3600});
   if (length < 1 || length > kLongestBlockS)
     return std::unexpected(Refused{"a block lasts from one second to one year"});
-  auto changes =
-      control_.blocks_.block(*prefix, std::chrono::seconds(length), request.value("reason", ""), monotonic_now());
-  if (!changes) return std::unexpected(Refused{changes.error()});
-  const auto subject = changes->back().block.subject;
-  control_.end_immunity(subject.prefix); // the operator thinks better of it
-  control_.collect(std::move(*changes));
-  control_.enforce();
+  Control::BlockOrder order{.prefix = *prefix,
+                            .length = std::chrono::seconds(length),
+                            .note = request.value("reason", ""),
+                            .wholly = scope == "all",
+                            .force = request.value("force", false)};
+  if (const auto within = request.value("confirm_s", std::int64_t{0}); within != 0) {
+    if (within < 1 || within > length) return std::unexpected(Refused{"--confirm must not be longer than --for"});
+    order.confirm_within = std::chrono::seconds(within);
+  }
+  const auto subject = control_.carry_out(order);
+  if (!subject) return std::unexpected(Refused{subject.error()});
   if (!control_.in_sync_)
-    return std::unexpected(Refused{to_string(subject) + " is noted, but nftables refuses it; see the daemon's log"});
-  return block_json(*control_.blocks_.find(subject), control_.clock_);
+    return std::unexpected(Refused{to_string(*subject) + " is noted, but nftables refuses it; see the daemon's log"});
+  Json block = block_json(*control_.blocks_.find(*subject), control_.clock_);
+  if (const auto waits = control_.unconfirmed_.find(*subject); waits != control_.unconfirmed_.end())
+    block["confirm_until"] = rfc3339(control_.clock_.at(waits->second.until));
+  return block;
 }
 
 Answers::Result Answers::unblock(const Json& request) {

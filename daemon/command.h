@@ -39,6 +39,8 @@ void add_top_command(CLI::App& app, Outcome& outcome);
 void add_explain_command(CLI::App& app, Outcome& outcome);
 // events
 void add_events_command(CLI::App& app, Outcome& outcome);
+// confirm, allow
+void add_order_commands(CLI::App& app, Outcome& outcome);
 
 // Says why not, on stderr, in one line.
 int refuse(const std::string& why, Exit code = kRefused);

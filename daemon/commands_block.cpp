@@ -87,7 +87,8 @@ int unblock_without_daemon(const Asker& asker, const std::string& state, const s
 struct Words {
   Asker asker;
   std::string state = "/var/lib/sipward/sipward.db";
-  std::string subject, length = "1h", immune = "10m", reason, scope = "sip";
+  std::string subject, length = "1h", immune = "10m", reason, scope = "sip", confirm;
+  bool force = false;
 };
 using Shared = std::shared_ptr<Words>; // lives as long as the commands' callbacks
 
@@ -107,6 +108,15 @@ void add_arm(CLI::App& app, const Shared& words, Outcome& outcome) {
       });
 }
 
+void tell_block(const Json& block) {
+  const bool stands = block.value("action", "") == "block";
+  std::cout << block.value("subject", "") << (stands ? " is" : " would be") << " blocked"
+            << (block.value("scope", "") == "all" ? ", with all its traffic," : "") << " until "
+            << block.value("confirm_until", block.value("until", "")) << "\n";
+  if (block.contains("confirm_until"))
+    std::cout << "unless nobody confirms it: `sipward confirm`, before " << block.value("until", "") << "\n";
+}
+
 void add_block(CLI::App& app, const Shared& words, Outcome& outcome) {
   auto* block_command = words->asker.option(app.add_subcommand("block", "Block a host or a prefix."));
   block_command->add_option("ADDR[/LEN]", words->subject, "whom")->required();
@@ -115,17 +125,18 @@ void add_block(CLI::App& app, const Shared& words, Outcome& outcome) {
   block_command->add_option("--scope", words->scope, "sip, or all traffic")
       ->check(CLI::IsMember({"sip", "all"}))
       ->capture_default_str();
+  block_command
+      ->add_option("--confirm", words->confirm,
+                   "it ends after so long, unless `sipward confirm` says that all is well: for who might lock "
+                   "himself out")
+      ->check(duration_fault);
+  block_command->add_flag("--force", words->force,
+                          "be it a resolver of this host, or where somebody is logged in from");
   block_command->callback([words, &outcome] {
-    outcome.code = words->asker({{"command", "block"},
-                                 {"subject", words->subject},
-                                 {"for_s", seconds(words->length)},
-                                 {"reason", words->reason},
-                                 {"scope", words->scope}},
-                                [](const Json& block) {
-                                  std::cout << block.value("subject", "")
-                                            << (block.value("action", "") == "block" ? " is" : " would be")
-                                            << " blocked until " << block.value("until", "") << "\n";
-                                });
+    Json request = {{"command", "block"},      {"subject", words->subject}, {"for_s", seconds(words->length)},
+                    {"reason", words->reason}, {"scope", words->scope},     {"force", words->force}};
+    if (!words->confirm.empty()) request["confirm_s"] = seconds(words->confirm);
+    outcome.code = words->asker(request, tell_block);
   });
 }
 

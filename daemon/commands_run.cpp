@@ -9,8 +9,10 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "config/allow.h"
 #include "config/config.h"
 #include "daemon/command.h"
 #include "daemon/control.h"
@@ -27,10 +29,16 @@ std::vector<std::string> not_in_force(const std::string& file) {
   return config::not_in_force(std::string(std::istreambuf_iterator<char>(stream), {}));
 }
 
+// Lists of whom is never blocked, that others may put beside the settings.
+std::filesystem::path allow_folder(const std::filesystem::path& settings_file) {
+  return settings_file.parent_path() / "allow.d";
+}
+
 std::expected<config::Settings, std::string> read_settings(const std::filesystem::path& file, bool dry_run) {
   auto settings = config::load(file);
   if (!settings) return std::unexpected(to_string(settings.error()));
   settings->block.dry_run |= dry_run;
+  settings->allow_folder = allow_folder(file);
   return *settings;
 }
 
@@ -56,10 +64,23 @@ int run(const std::string& file, bool dry_run) {
   return kDone;
 }
 
+// The first thing wrong with the lists that the settings name, and with those beside them.
+std::optional<std::string> fault_in_lists(const config::Settings& settings, const std::filesystem::path& folder) {
+  auto files = settings.allow_files;
+  std::error_code error;
+  for (auto entry = std::filesystem::directory_iterator(folder, error);
+       !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
+    if (entry->path().extension() == ".yaml") files.push_back(entry->path());
+  for (const auto& path : files)
+    if (const auto list = config::load_allow(path); !list) return to_string(list.error());
+  return std::nullopt;
+}
+
 int check(const std::string& file) {
   const auto settings = config::load(file);
   if (!settings) return refuse(to_string(settings.error()));
   std::cout << config::describe(*settings);
+  if (const auto fault = fault_in_lists(*settings, allow_folder(file))) return refuse(*fault);
   std::string names;
   for (const auto& key : not_in_force(file)) names += (names.empty() ? "" : ", ") + key;
   if (!names.empty())

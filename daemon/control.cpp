@@ -114,8 +114,10 @@ std::expected<void, std::string> Control::open() {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
   signals_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  allow_book_ = std::make_unique<AllowBook>();
   open_state();
-  for (const int fd : {signals_, host_->event(), socket_->event(), dataplane_->offence_event(), state_->event()}) {
+  for (const int fd : {signals_, host_->event(), socket_->event(), dataplane_->offence_event(), state_->event(),
+                       allow_book_->event()}) {
     epoll_event event{EPOLLIN, {.fd = fd}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
   }
@@ -146,6 +148,11 @@ void Control::run() {
     tell_counts();
     collect(blocks_.expire(monotonic_now())); // before new offences: an offender may be back already
     dataplane_->drain([this](const policy::Offence& offence) { hear(offence); });
+    follow_logins();
+    follow_allow_book();
+    end_unconfirmed();
+    end_forced();
+    end_allowances();
     end_immunity();
     enforce();
     socket_->serve([this](std::string_view request) { return answer(request); },
@@ -222,6 +229,13 @@ void Control::enforce() {
     next_fuse_alert_ = now + kAlertEvery;
     log_->alert("prefix_fuse withheld=" + std::to_string(withheld_seen_), now, clock_);
   }
+  if (blocks_.slowed() != slowed_seen_ && now >= next_slowed_alert_) {
+    slowed_seen_ = blocks_.slowed();
+    next_slowed_alert_ = now + kAlertEvery;
+    log_->alert("blocks_slowed limited=" + std::to_string(slowed_seen_) +
+                    " max_per_second=" + std::to_string(settings_.block.max_per_second),
+                now, clock_);
+  }
   if (!in_sync_ && now >= retry_at_) resynchronise();
   if (pending_.empty()) return;
   auto changes = std::exchange(pending_, {});
@@ -263,6 +277,9 @@ void Control::stop() {
 policy::PrefixSet Control::never_blocked(std::span<const policy::Prefix> more) const {
   auto prefixes = facts_.never_blocked();
   prefixes.insert(prefixes.end(), settings_.allow.begin(), settings_.allow.end());
+  for (const auto& [prefix, until] : allowed_) prefixes.push_back(prefix);
+  prefixes.insert(prefixes.end(), allow_found_.begin(), allow_found_.end());
+  for (const auto& address : guarded()) prefixes.push_back(policy::Prefix::host(address));
   for (const auto& server : settings_.sip.servers) prefixes.push_back(policy::Prefix::host(server));
   prefixes.insert(prefixes.end(), more.begin(), more.end());
   return policy::PrefixSet(prefixes);
@@ -285,21 +302,6 @@ void Control::refresh_never_blocked() {
     resynchronise();
   }
   dataplane_->publish(make_rules());
-}
-
-void Control::make_immune(const policy::Prefix& prefix, std::chrono::seconds length) {
-  immune_[prefix] = monotonic_now() + length;
-  refresh_never_blocked();
-}
-
-void Control::end_immunity(const policy::Prefix& within) {
-  if (std::erase_if(immune_, [&](const auto& entry) { return entry.first.overlaps(within); }) > 0)
-    refresh_never_blocked();
-}
-
-void Control::end_immunity() {
-  const auto now = monotonic_now();
-  if (std::erase_if(immune_, [&](const auto& entry) { return entry.second <= now; }) > 0) refresh_never_blocked();
 }
 
 // Who is trusted in a prefix: let through when it is blocked.

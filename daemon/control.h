@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,10 +16,12 @@
 #include <vector>
 
 #include "config/config.h"
+#include "daemon/allow_book.h"
 #include "daemon/block_log.h"
 #include "daemon/control_socket.h"
 #include "daemon/event_ring.h"
 #include "daemon/host.h"
+#include "daemon/logins.h"
 #include "daemon/nft.h"
 #include "daemon/state.h"
 #include "daemon/state_export.h"
@@ -130,6 +133,30 @@ private:
   void keep_counts();
   void shift_trust(std::chrono::seconds before);
 
+  // What the operator orders: control_orders.cpp.
+  struct BlockOrder {
+    policy::Prefix prefix;
+    std::chrono::seconds length{0};
+    std::string note = {};
+    bool wholly = false;                                     // every packet, not only SIP
+    bool force = false;                                      // be it a resolver, or where somebody is logged in from
+    std::optional<std::chrono::seconds> confirm_within = {}; // else it ends
+  };
+  std::expected<policy::Subject, std::string> carry_out(const BlockOrder& order);
+  std::vector<policy::Subject> confirm(const std::optional<policy::Prefix>& whom); // nobody: all that wait for it
+  void end_unconfirmed();
+  std::vector<policy::Address> guarded() const; // resolvers, and where somebody is logged in from; less the forced
+  std::string guards(const policy::Prefix& prefix) const; // who of these is in there: a sentence's beginning
+  void follow_logins();
+  void follow_allow_book();
+  void end_forced();
+  std::expected<void, std::string> allow(const policy::Prefix& prefix, std::optional<std::chrono::seconds> length);
+  bool end_allowance(const policy::Prefix& prefix);
+  void end_allowances(); // of those whose time is up
+  void restore_exemptions(const StateContents& contents);
+  void write_exemption(ExemptionKind kind, const policy::Prefix& prefix, std::optional<policy::Time> until);
+  void erase_exemption(ExemptionKind kind, const policy::Prefix& prefix);
+
   // One line of JSON in, one out: the commands of the control socket, in control_answers.cpp.
   ControlSocket::Reply answer(std::string_view request);
   std::string news(std::uint64_t& place) const; // for those who follow: answers_events.cpp
@@ -147,8 +174,22 @@ private:
   policy::Time next_facts_;
   policy::Time next_follow_;                      // of links and MTUs
   std::map<policy::Prefix, policy::Time> immune_; // after an unblock by hand: not to be blocked again until then
-  policy::BlockList::Changes pending_;            // decided, not yet enforced and logged
-  bool in_sync_ = false;                          // does the kernel hold what the block list says?
+  std::map<policy::Prefix, std::optional<policy::Time>> allowed_; // at run time; until then, or until it is taken back
+  struct Unconfirmed {
+    policy::Time ends, until;            // unless it is confirmed; and then
+    std::optional<policy::Block> before; // what its subject had, and gets back
+  };
+  std::map<policy::Subject, Unconfirmed> unconfirmed_;
+  std::unique_ptr<AllowBook> allow_book_;   // names and lists of the settings
+  std::vector<policy::Prefix> allow_found_; // and what has come of them
+  Logins logins_;
+  std::vector<policy::Address> logged_in_; // where from
+  policy::Time next_logins_, next_want_;
+  std::set<policy::Subject> forced_; // blocked in spite of what guards them
+  std::uint64_t slowed_seen_ = 0;    // hosts limited by block.max_per_second, as told in the log
+  policy::Time next_slowed_alert_;
+  policy::BlockList::Changes pending_; // decided, not yet enforced and logged
+  bool in_sync_ = false;               // does the kernel hold what the block list says?
   policy::Time retry_at_;
   std::uint64_t withheld_seen_ = 0; // prefix blocks held back by the fuse, as told in the log
   policy::Time next_fuse_alert_;

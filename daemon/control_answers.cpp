@@ -30,7 +30,8 @@ ControlSocket::Reply Answers::answer(std::string_view line) {
       {"unblock", &Answers::unblock}, {"flush", &Answers::flush},     {"arm", &Answers::arm},
       {"saved", &Answers::saved},     {"history", &Answers::history}, {"import", &Answers::import_state},
       {"forget", &Answers::forget},   {"reload", &Answers::reload},   {"top", &Answers::top},
-      {"explain", &Answers::explain}, {"events", &Answers::events},
+      {"explain", &Answers::explain}, {"events", &Answers::events},   {"confirm", &Answers::confirm},
+      {"allow", &Answers::allow},     {"allowed", &Answers::allowed}, {"disallow", &Answers::disallow},
   };
   try {
     const Json request = Json::parse(line);

@@ -57,6 +57,10 @@ private:
   Result unblock(const Json& request);
   Result flush(const Json& request);
   Result arm(const Json& request);
+  Result confirm(const Json& request); // answers_orders.cpp, with the next
+  Result allow(const Json& request);
+  Result allowed(const Json& request);
+  Result disallow(const Json& request);
 
   // Remembering: answers_memory.cpp.
   Result saved(const Json& request);

@@ -57,7 +57,8 @@ void Control::open_state() {
   const auto wall = clock_.at(monotonic_now());
   believes_clock_ = !contents.saved_at || wall >= *contents.saved_at; // else it was set back, or is not set yet
   secret_ = contents.secret;
-  restore_trust(contents); // first: the trusted pass the prefixes that come back
+  restore_exemptions(contents); // before the blocks: whom they spare
+  restore_trust(contents);      // first: the trusted pass the prefixes that come back
   restore_blocks(contents);
   learning_ = contents.learning;
   learns_since_now_ = !learning_.started;
@@ -200,6 +201,8 @@ void Control::write_all() {
   for (const auto& climb : blocks_.snapshot().climbs)
     changes.emplace_back(LadderRecord{climb.subject, climb.step, clock_.at(climb.ended)});
   state_->write(std::move(changes), clock_.at(monotonic_now()));
+  for (const auto& [prefix, until] : immune_) write_exemption(ExemptionKind::Immune, prefix, until);
+  for (const auto& [prefix, until] : allowed_) write_exemption(ExemptionKind::Allowed, prefix, until);
   trust_written_.clear(); // next time all of them
 }
 

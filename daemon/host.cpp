@@ -139,7 +139,6 @@ std::vector<Prefix> HostFacts::never_blocked() const {
   for (const auto& [interface, list] : addresses)
     for (const auto& address : list) result.push_back(Prefix::host(address));
   for (const auto& address : gateways) result.push_back(Prefix::host(address));
-  for (const auto& address : resolvers) result.push_back(Prefix::host(address));
   return result;
 }
 

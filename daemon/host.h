@@ -19,7 +19,7 @@ struct HostFacts {
   std::vector<policy::Address> gateways;                         // of every default route
   std::vector<policy::Address> resolvers;                        // nameservers of resolv.conf(5)
 
-  // All of these, with loopback and multicast.
+  // Addresses and gateways, with loopback and multicast; not the resolvers, whom `block --force` may block.
   std::vector<policy::Prefix> never_blocked() const;
   friend bool operator==(const HostFacts&, const HostFacts&) = default;
 };

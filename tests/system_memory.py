@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the daemon remembers, and what the operator may do with it: history."""
+"""What the daemon remembers, and what the operator may do with it: history, forget, export and import."""
 import json
 import socket
 
@@ -70,6 +70,100 @@ class Alerts(LabTest):
             with Sipward(self.lab, self.program, state={"path": str(first.state)}) as second:
                 told = [entry["text"] for entry in second.ask("history", "--alerts") if entry.get("event") == "alert"]
                 self.assertTrue(any(text.startswith("learning until=") for text in told), told)
+
+
+class Forget(LabTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = cls.sipward()
+
+    def trusted(self):
+        """The sources that are trusted, as a standby host would be told."""
+        file = self.daemon.dir / "export"
+        self.daemon.ask("state", "export", file)
+        return {line["trust"] for line in map(json.loads, file.read_text().splitlines()) if "trust" in line}
+
+    def test_an_address_is_forgotten_with_its_trust_and_its_history(self):
+        with self.honest_phones(["203.0.113.50", "203.0.113.51"], rate=4):
+            pass
+        self.daemon.ask("block", "203.0.113.50")
+        self.daemon.ask("unblock", "203.0.113.50")
+        self.assertLessEqual({"203.0.113.50/32", "203.0.113.51/32"}, self.trusted())
+        self.assertGreaterEqual(self.daemon.ask("forget", "203.0.113.50")["trusted"], 1)
+        self.assertNotIn("203.0.113.50/32", self.trusted())
+        self.assertIn("203.0.113.51/32", self.trusted())
+        self.assertNotIn("203.0.113.50/32", [entry["subject"] for entry in self.daemon.ask("history")])
+
+    def test_a_user_is_forgotten_with_the_alerts_about_him(self):
+        self.assertIn("user", self.daemon.ask("forget", "1001"))
+
+    def test_without_a_daemon_the_file_forgets(self):
+        with Stopped(self) as stopped:
+            done = stopped.command("forget", "198.51.100.80")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            subjects = {entry["subject"] for entry in stopped.ask("history")}
+            self.assertNotIn("198.51.100.80/32", subjects)
+            self.assertIn("198.51.100.81/32", subjects)
+
+
+class Standby(LabTest):
+    """Another host takes over what this one knows."""
+
+    def test_what_was_exported_is_in_force_at_once_where_it_is_imported(self):
+        file = self.lab.dir / "standby.export"
+        with Sipward(self.lab, self.program) as first:
+            with self.honest_phones(["203.0.113.50"], rate=4):
+                pass
+            first.ask("block", "198.51.100.70", "--for", "1h")
+            first.ask("block", "203.0.113.128/25", "--for", "1h")
+            done = first.command("state", "export", file)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(file.stat().st_mode & 0o077, 0)
+        with Sipward(self.lab, self.program) as second:
+            taken = second.ask("state", "import", file)
+            self.assertEqual((taken["daemon"], taken["blocks"]), (True, 2))
+            self.assertGreaterEqual(taken["trust"], 1)
+            self.assertTrue(second.holds("198.51.100.70", seconds=0))
+            self.assertTrue(second.holds("203.0.113.128", seconds=0, name="blocked_net_v4_25"))
+            self.lab.attacks.flood("203.0.113.50", count=1, per_second=1, user_agent=SCANNER)  # forged: he is a customer here, too
+            self.assertFalse(second.holds("203.0.113.50", seconds=1))
+            self.assertEqual(second.ask("state", "import", file)["blocks"], 0, "nothing new the second time")
+
+    def test_what_is_no_export_is_refused_with_its_line(self):
+        file = self.lab.dir / "broken.export"
+        with Sipward(self.lab, self.program) as daemon:
+            daemon.ask("state", "export", file)
+            file.write_text(file.read_text().splitlines()[0] + "\n")
+            done = daemon.command("state", "import", file)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("broken.export:2", done.stderr)
+            self.assertEqual(daemon.command("state", "import", "/nonexistent").returncode, 1)
+
+    def test_into_the_file_where_no_daemon_runs(self):
+        file = self.lab.dir / "cold.export"
+        with Stopped(self) as first:
+            done = self.lab.run("edge", [self.program, "state", "export", file, "--socket", "/nonexistent", "--state", first.state])
+            self.assertIn("2 blocks", done.stdout)
+            done = self.lab.run("edge", [self.program, "state", "import", file, "--socket", "/nonexistent", "--state", self.lab.dir / "cold.db", "--json"])
+            self.assertEqual(json.loads(done.stdout)["blocks"], 2)
+        with Sipward(self.lab, self.program, state={"path": str(self.lab.dir / "cold.db")}) as second:
+            self.assertTrue(second.holds("198.51.100.80", seconds=0))
+
+
+class Stopped:
+    """A daemon that ran, blocked 198.51.100.80 and .81, and ended: its file remembers."""
+
+    def __init__(self, test):
+        self.daemon = Sipward(test.lab, test.program)
+
+    def __enter__(self):
+        for host in (80, 81):
+            self.daemon.ask("block", f"198.51.100.{host}", "--for", "1h")
+        self.daemon.stop()
+        return self.daemon
+
+    def __exit__(self, *_):
+        self.daemon.__exit__()
 
 
 if __name__ == "__main__":
