@@ -28,6 +28,7 @@ class UntilBlocked(unittest.TestCase):
 
     def test_who_is_never_answered_was_blocked_at_once(self):
         self.assertEqual(block_time_s([(1.0, 10, 0, 0), (2.0, 1000, 0, 0)]), 0.0)
+        self.assertEqual(block_time_s([(1.0, 1, 1, 0), (2.0, 1, 1, 0)]), 0.0)
 
     def test_who_is_answered_to_the_end_was_not_blocked(self):
         self.assertIsNone(block_time_s([(1.0, 10, 10, 10), (2.0, 1000, 1000, 700), (3.0, 2000, 2000, 1400)]))

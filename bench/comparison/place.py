@@ -120,6 +120,8 @@ def block_time_s(samples):
     if not begun:
         return None
     _, sent, _, answered = samples[-1]
+    if answered == 0:
+        return 0.0  # of some tools that is all: without a first answer they give up
     for at, sent_by_then, _, answered_by_then in begun:
         if sent - sent_by_then < 10:
             return None  # too few are left to say so

@@ -41,8 +41,8 @@ def summary(cells):
         "server_cpu": median([cell["cpu"]["server"] for cell in cells]), "defence_cpu": median([cell["cpu"]["defence"] for cell in cells]),
         "honest_blocked": max(len(cell["honest"]["blocked"]) for cell in cells),
         "honest_lost": median([cell["honest"]["lost_datagrams"] for cell in cells]),
-        "honest_failed": median([cell["honest"]["failed"] for cell in cells]),
-        "honest_tries": median([cell["honest"]["succeeded"] + cell["honest"]["failed"] for cell in cells]),
+        "honest_failed": sum(cell["honest"]["failed"] for cell in cells),
+        "honest_tries": sum(cell["honest"]["succeeded"] + cell["honest"]["failed"] for cell in cells),
     }
 
 
