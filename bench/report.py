@@ -75,15 +75,16 @@ def operator(results, parts, drawn):
     drawn["set-up"] = pictures.histogram(cells, attack)
     title = next(cell["title"] for cell in cells if cell["attack"] == attack)
     parts.append("<h2>How long does it take to register, or to be connected?</h2>"
-                 + figure(drawn["set-up"], f"Beside “{html.escape(title)}”. A call rings for 100 ms before it is answered; SIPp's clock ticks every 4 ms. {KEYS}"))
+                 + figure(drawn["set-up"], f"Beside “{html.escape(title)}”. A call rings for 100 ms before it is answered; SIPp's clock ticks "
+                          f"every 4 ms. {KEYS}"))
 
 
 def cases(results, parts):
     lines = [[html.escape(cell.strip()) for cell in line.strip("| ").split(" | ")] for line in table.cases(results).splitlines()]
     rows = "".join("<tr>" + "".join(f"<{'td' if i else 'th'}>{cell}</{'td' if i else 'th'}>" for cell in line) + "</tr>"
                    for i, line in enumerate(lines) if i != 1)
-    parts.append("<h2>Case by case</h2><p>How many datagrams of the attacker the server answered until he was stopped, and how many of the honest tries meanwhile "
-                 f'failed.</p><div class="scroll"><table>{rows}</table></div>')
+    parts.append("<h2>Case by case</h2><p>How many datagrams of the attacker the server answered until he was stopped, and how many of the honest "
+                 f'tries meanwhile failed.</p><div class="scroll"><table>{rows}</table></div>')
 
 
 def engineer(results, parts, drawn):
@@ -104,8 +105,8 @@ def draw_png(drawn, style):
             page = pathlib.Path(folder) / f"{name}.html"
             page.write_text(f"<!doctype html><meta charset=utf-8><style>{style} body {{ margin: 16px; }}</style>{picture.svg()}")
             subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=2",
-                            f"--user-data-dir={folder}/profile", f"--screenshot={RESULTS / name}.png", f"--window-size={picture.width + 32},{picture.height + 32}",
-                            page.as_uri()], check=True, capture_output=True, timeout=120)
+                            f"--user-data-dir={folder}/profile", f"--screenshot={RESULTS / name}.png",
+                            f"--window-size={picture.width + 32},{picture.height + 32}", page.as_uri()], check=True, capture_output=True, timeout=120)
     return f"{len(drawn)} PNG files beside it"
 
 

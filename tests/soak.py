@@ -150,7 +150,8 @@ class Soak:
         self.expect(status["received"] == status["passed"] + status["dropped"] == sum(status["verdicts"].values()), f"the counters do not add up: {status}")
         lost = {name: count for name, count in status["lost"].items() if count}
         alerts = [line for line in self.daemon.log() if line.split()[1] == "alert"]
-        memory = [line.split()[1] for line in pathlib.Path(f"/proc/{self.daemon.child.pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
+        about = pathlib.Path(f"/proc/{self.daemon.child.pid}/status").read_text().splitlines()
+        memory = [line.split()[1] for line in about if line.startswith("VmRSS")]
         if self.disturbances:
             print(f"\ndisturbed {len(self.disturbances)} times: {', '.join(self.disturbances)}")
         print(f"\nsipward: {status['received']} packets, {status['sources']} sources, {self.daemon.cpu_seconds():.1f} s of CPU, "

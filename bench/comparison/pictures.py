@@ -163,8 +163,8 @@ def by_sources(engineer):
     return {name: sorted(points) for name, points in series.items() if len(points) > 2}
 
 
-NAMES = {"first look": "a flood's packet, received and judged", "blocked": "a blocked source's packet, dropped", "find, touch, meter": "source table: find, touch, meter",
-         "rte_hash and a line": "DPDK's rte_hash and a line"}
+NAMES = {"first look": "a flood's packet, received and judged", "blocked": "a blocked source's packet, dropped",
+         "find, touch, meter": "source table: find, touch, meter", "rte_hash and a line": "DPDK's rte_hash and a line"}
 
 
 def against_sources(engineer):

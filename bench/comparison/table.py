@@ -61,7 +61,8 @@ def figure(value, unit, digits=0):
 def row(s):
     """The columns of one summary, as text."""
     attacked = bool(s["hostile_sent"])
-    return (figure(s["success"], " %", 0 if s["success"] == 100 else 2 if s["success"] > 99.9 else 1), figure(s["setup_p50_ms"], " ms"), figure(s["setup_p99_ms"], " ms"),
+    digits = 0 if s["success"] == 100 else 2 if s["success"] > 99.9 else 1  # all is only all
+    return (figure(s["success"], " %", digits), figure(s["setup_p50_ms"], " ms"), figure(s["setup_p99_ms"], " ms"),
             f"{s['hostile_reached']:,.0f} of {s['hostile_sent']:,.0f}" if attacked else "–",
             ("never" if s["block_s"] is None else f"{s['block_s']:.2f} s") if attacked else "–",
             figure(100 * s["server_cpu"], " %", 1), "in the kernel" if s["defence_cpu"] is None else f"{100 * s['defence_cpu']:.1f} %",
