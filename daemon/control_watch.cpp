@@ -20,6 +20,7 @@ constexpr auto kAlertEvery = 60s;    // of one kind
 constexpr auto kFollowEvery = 100ms; // under a storm the loop goes round far more often
 constexpr auto kPulseEvery = 1s;
 constexpr std::size_t kTalkersNamed = 5;
+constexpr std::uint32_t kTelling = 10; // packets in a row
 constexpr auto kTcpLookEvery = 30s;
 constexpr std::uint16_t kSipsPort = 5061; // RFC 3261, section 19.1.2
 constexpr std::uint64_t kMuch = 120;      // an hour: with fewer successes nobody is a large part of anything
@@ -150,6 +151,7 @@ std::string Control::top_talkers(policy::Time at) const {
   const policy::Now now(at);
   std::vector<std::pair<double, policy::SourceKey>> talkers;
   dataplane_->ledger().sources.each([&](policy::SourceKey key, const policy::Source& source) {
+    if (source.busy_packets.load(std::memory_order_relaxed) < kTelling) return; // two packets of a phone are no rate
     const double rate = source.drained(now) ? 0 : source.rate_per_s(now);
     if (rate > 0) talkers.emplace_back(rate, key);
   });
