@@ -67,9 +67,10 @@ int code_of(const nlmsghdr& message) {
 
 struct Nft::State {
   std::unique_ptr<mnl_socket, CloseSocket> socket;
-  Layout layout;          // last installed
-  bool installed = false; // by us
-  Standing standing;      // since then
+  Layout layout;            // last installed
+  bool installed = false;   // by us
+  Standing standing;        // since then
+  std::uint64_t frames = 0; // changes of more than subjects
   std::uint32_t sequence = 0;
   std::vector<std::uint8_t> reply = std::vector<std::uint8_t>(kReplyOctets);
   std::vector<std::uint8_t> request = std::vector<std::uint8_t>(Batch::kRoom);
@@ -271,6 +272,7 @@ std::expected<void, Error> Nft::install(const Layout& layout, const policy::Pref
   state_->layout = layout;
   state_->installed = true;
   state_->standing = std::move(*plan->standing);
+  ++state_->frames;
   return {};
 }
 
@@ -285,11 +287,15 @@ std::expected<void, Error> Nft::commit(std::span<const Change> changes) {
     plan = build_changes(state_->layout, state_->standing, changes, Manner::Careful);
     done = state_->transact(plan->batch);
   }
-  if (done && plan->standing) state_->standing = std::move(*plan->standing);
+  if (done && plan->standing) {
+    state_->standing = std::move(*plan->standing);
+    ++state_->frames;
+  }
   return done;
 }
 
 std::expected<void, Error> Nft::replace_never_blocked(const policy::PrefixSet& never_blocked) {
+  ++state_->frames;
   return state_->transact(build_never_blocked(never_blocked));
 }
 
@@ -344,6 +350,18 @@ std::expected<void, Error> Nft::flush_elements() {
   return done;
 }
 
+std::uint32_t Nft::port() const noexcept { return mnl_socket_get_portid(state_->socket.get()); }
+std::uint64_t Nft::frames() const noexcept { return state_->frames; }
+const Layout& Nft::layout() const noexcept { return state_->layout; }
+void Nft::assume(const Layout& layout) { state_->layout = layout; }
+
+std::vector<SubjectSet> Nft::sets() const {
+  const auto standing = standing_sets(state_->layout);
+  std::vector<SubjectSet> sets(standing.begin(), standing.end());
+  for (const auto& [set, subjects] : state_->standing.on_demand) sets.push_back(set);
+  return sets;
+}
+
 std::expected<bool, Error> Nft::installed() {
   nlmsghdr* question = state_->ask(NFT_MSG_GETTABLE, NLM_F_ACK);
   mnl_attr_put_strz(question, NFTA_TABLE_NAME, kTable);
@@ -360,6 +378,9 @@ std::expected<void, Error> Nft::give_back() {
   return done;
 }
 
-std::expected<void, Error> Nft::remove() { return state_->transact(build_remove()); }
+std::expected<void, Error> Nft::remove() {
+  ++state_->frames;
+  return state_->transact(build_remove());
+}
 
 } // namespace sipward::daemon::nft

@@ -113,6 +113,8 @@ struct Element {
   std::chrono::milliseconds remaining{0}; // 0: it does not run out
 };
 
+struct SubjectSet; // nft_sets.h
+
 class Nft {
 public:
   // Opens the netlink socket and asks the kernel a first question, so that a missing CAP_NET_ADMIN (in the network
@@ -151,6 +153,15 @@ public:
 
   // Gives the kernel back the interfaces that a layout took from it; none taken is no error. Needs no earlier install.
   std::expected<void, Error> give_back();
+
+  // For whoever watches the table (nft_watch.h): the netlink port that changes come from; how often something other
+  // than subjects in a set was changed; and the sets that hold subjects.
+  std::uint32_t port() const noexcept;
+  std::uint64_t frames() const noexcept;
+  const Layout& layout() const noexcept;
+  std::vector<SubjectSet> sets() const;
+  // The table that stands was made by an earlier process with this layout: elements can be read before an install.
+  void assume(const Layout& layout);
 
   // Is our table there? Removes it, if it is.
   std::expected<bool, Error> installed();

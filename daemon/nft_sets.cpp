@@ -100,6 +100,16 @@ std::array<SubjectSet, 10> standing_sets(const Layout& layout) noexcept {
   return sets;
 }
 
+std::optional<SubjectSet> set_called(std::string_view name, const Layout& layout) {
+  for (const auto& set : standing_sets(layout))
+    if (name_of(set) == name) return set;
+  const auto set = set_named(name, std::nullopt);
+  if (!set || set->kind != SubjectKind::Host) return set;
+  auto host = *set;
+  host.length = usual_length(set->effect, set->kind, set->family, layout);
+  return host;
+}
+
 std::expected<SubjectSet, Error> set_of(const policy::Subject& subject, Effect effect, const Layout& layout) {
   const auto family = subject.prefix.base.family;
   const auto length = subject.prefix.length;

@@ -43,6 +43,8 @@ std::optional<SubjectSet> set_named(std::string_view name, std::optional<std::ui
 
 // Those that every table has.
 std::array<SubjectSet, 10> standing_sets(const Layout& layout) noexcept;
+// The set of that name in a table of this layout; nothing if its elements are no subjects.
+std::optional<SubjectSet> set_called(std::string_view name, const Layout& layout);
 // The set that a subject belongs into. EINVAL if there is none for it: a limited prefix, a host of another length than
 // the layout's, anything allowed.
 std::expected<SubjectSet, Error> set_of(const policy::Subject& subject, Effect effect, const Layout& layout);
