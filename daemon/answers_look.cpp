@@ -30,6 +30,7 @@ Answers::Result Answers::status(const Json&) {
   return Json{{"version", kVersion},
               {"mode", control_.inline_mode() ? "inline" : "monitor"},
               {"dry_run", settings.block.dry_run},
+              {"off", off_json()},
               {"outside", settings.ports.outside},
               {"inside", settings.ports.inside},
               {"uptime_s", std::chrono::floor<std::chrono::seconds>(monotonic_now() - control_.started_).count()},
@@ -56,7 +57,10 @@ Answers::Result Answers::status(const Json&) {
               {"immune", std::move(immune)},
               {"displaced", control_.blocks_.displaced()},
               {"prefixes_withheld", control_.blocks_.withheld()},
-              {"nft", {{"in_sync", control_.in_sync_ && there}, {"table", there}}},
+              {"nft",
+               {{"in_sync", control_.table_intact() && there != control_.is_off()},
+                {"table", there},
+                {"repairs", control_.repairs()}}},
               {"nic_drops", {{"nics", early.nics}, {"sources", early.sources}, {"refused", early.refused}}},
               {"hugepages", dataplane.on_hugepages()},
               {"telemetry", dataplane.telemetry_socket()}};
@@ -67,6 +71,7 @@ Answers::Result Answers::blocks(const Json&) {
   for (const auto& [subject, block] : control_.blocks_) {
     policy::Block counted = block;
     counted.packets_dropped += control_.dropped(block).value_or(0);
+    counted.dry_run |= control_.is_off();
     list.push_back(block_json(counted, control_.clock_));
   }
   return list;

@@ -41,6 +41,8 @@ void add_explain_command(CLI::App& app, Outcome& outcome);
 void add_events_command(CLI::App& app, Outcome& outcome);
 // confirm, allow
 void add_order_commands(CLI::App& app, Outcome& outcome);
+// off, on
+void add_off_commands(CLI::App& app, Outcome& outcome);
 
 // Says why not, on stderr, in one line.
 int refuse(const std::string& why, Exit code = kRefused);

@@ -18,6 +18,11 @@ void tell_status(const Json& status) {
   std::string ports;
   for (const auto& port : status["outside"]) ports += (ports.empty() ? "" : ", ") + port.get<std::string>();
   row("mode", status.value("mode", "") + " on " + ports + (status.value("dry_run", false) ? ", dry run" : ""));
+  if (const auto& off = status["off"]; off.is_object())
+    row("OFF", "since " + off.value("since", "") + ", until " +
+                   (off["until"].is_string() ? off.value("until", "") + " or " : "") +
+                   "`sipward on`: nobody is blocked" +
+                   (off.value("reason", "").empty() ? "" : "; " + in_quotes(off.value("reason", ""))));
   row("up for", human_duration(std::chrono::seconds(status.value("uptime_s", std::int64_t{0}))));
   row("received", number("received") + " packets, " + number("passed") + " passed, " + number("dropped") + " dropped");
   row("lost", std::to_string(status["lost"].value("rx", 0)) + " packets, " +
@@ -29,6 +34,8 @@ void tell_status(const Json& status) {
   const bool in_sync = status["nft"].value("in_sync", false);
   const std::string said = in_sync ? "in sync" : "OUT OF SYNC";
   row("nftables", colours_wanted() ? toned(said, in_sync ? Tone::Good : Tone::Bad) : said);
+  if (const auto repairs = status["nft"].value("repairs", std::uint64_t{0}); repairs > 0)
+    row("", std::to_string(repairs) + " times repaired after somebody else's changes");
   std::cout << "\nverdicts\n";
   for (const auto& [name, count] : status["verdicts"].items())
     if (count != 0) row("  " + name, count.dump());

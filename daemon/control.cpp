@@ -124,8 +124,9 @@ std::expected<void, std::string> Control::open() {
   // A run that was inline and was killed may have left the kernel deaf.
   if (!inline_mode())
     if (const auto given = nft_->give_back(); !given) return std::unexpected(given.error().message);
+  nft_->assume(layout()); // an earlier run's table may have counted something
   if (!resynchronise()) return std::unexpected("nftables refuses sipward's table; see the line before this");
-  return {};
+  return watch_tables();
 }
 
 void Control::run() {
@@ -154,7 +155,9 @@ void Control::run() {
     end_forced();
     end_allowances();
     end_immunity();
+    follow_off();
     enforce();
+    reconcile();
     socket_->serve([this](std::string_view request) { return answer(request); },
                    [this](std::uint64_t& place) { return news(place); });
     log_->summarise(monotonic_now(), clock_);
@@ -166,6 +169,7 @@ void Control::run() {
 void Control::wait() {
   policy::Time until = monotonic_now() + 1s;
   if (const auto expiry = blocks_.next_expiry()) until = std::min(until, *expiry);
+  until = next_reconciliation(until);
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(until - monotonic_now()).count();
   std::array<epoll_event, 8> events{};
   epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), static_cast<int>(std::max<std::int64_t>(ms, 0)));
@@ -269,6 +273,8 @@ void Control::stop() {
       spdlog::error("the table stays: {}", removed.error().message);
     else
       spdlog::info("stopped; the table is removed, nobody is blocked any more");
+  } else if (is_off()) {
+    spdlog::info("stopped; sipward is switched off, nobody is blocked");
   } else {
     spdlog::info("stopped; {} blocks stay in nftables until they run out", blocks_.size());
   }
@@ -297,6 +303,10 @@ policy::PrefixSet Control::let_through() const {
 void Control::refresh_never_blocked() {
   blocks_.set_local(policy::PrefixSet(facts_.networks));
   collect(blocks_.set_never_blocked(never_blocked({})));
+  if (is_off()) {
+    dataplane_->publish(make_rules());
+    return;
+  }
   if (const auto replaced = nft_->replace_never_blocked(let_through()); !replaced) {
     spdlog::warn("{}; making the table anew", replaced.error().message);
     resynchronise();
@@ -331,13 +341,13 @@ std::vector<policy::Address> Control::servers() const {
 
 std::unique_ptr<const policy::Rules> Control::make_rules() const {
   auto rules = std::make_unique<policy::Rules>(rules_);
-  rules->drop_convicting = inline_mode() && !settings_.block.dry_run;
+  rules->drop_convicting = inline_mode() && !settings_.block.dry_run && !is_off();
   rules->servers = servers();
   std::vector<policy::Prefix> immune;
   for (const auto& [prefix, until] : immune_) immune.push_back(prefix);
   rules->never_blocked = never_blocked(immune);
-  rules->blocked = blocks_.prefixes();
-  rules->blocked_wholly = blocks_.wholly();
+  if (!is_off()) rules->blocked = blocks_.prefixes();
+  if (!is_off()) rules->blocked_wholly = blocks_.wholly();
   rules->follow(wellbeing_.state());
   if (learning() && rules->soft == policy::Rules::Soft::Judged) rules->soft = policy::Rules::Soft::Logged;
   return rules;

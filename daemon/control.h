@@ -36,6 +36,13 @@
 namespace sipward::daemon {
 
 class Answers;
+namespace nft {
+struct Disturbance;
+}
+struct TableWatch; // control_reconcile.cpp
+struct DeleteTableWatch {
+  void operator()(TableWatch* tables) const noexcept;
+};
 
 void set_log_level(config::LogLevel level); // of the daemon's own messages
 
@@ -78,7 +85,42 @@ private:
   void read_counters(policy::BlockList::Changes& changes);
   std::optional<std::uint64_t> dropped(const policy::Block& block);
   bool apply(const policy::BlockList::Changes& changes);
-  bool resynchronise();
+  bool resynchronise(std::span<const policy::BlockChange> counted = {});
+  struct Counted {
+    BlockKey key;
+    std::uint64_t packets;
+  };
+  std::vector<Counted> read_standing(std::span<const policy::BlockChange> already);
+
+  // Keeping the kernel's table as it is meant to be, whatever others do to it: control_reconcile.cpp.
+  std::expected<void, std::string> watch_tables();
+  void reconcile();
+  policy::Time next_reconciliation(policy::Time latest) const;
+  void learn_frame();
+  std::vector<std::pair<std::string, unsigned>> hooks() const;
+  void follow_hooks(policy::Time now);
+  void repair(policy::Time now);
+  void note_repair(const nft::Disturbance& found, policy::Time now);
+  bool repair_elements(const nft::Disturbance& found);
+  void mend(const nft::Disturbance& wrong);
+  void end_look(policy::Time now);
+  void look_closer(policy::Time now);
+  void survey_part(policy::Time now);
+  void compare_part(policy::Time now);
+  const policy::Block* meant(const nft::Element& element) const;
+  void tell_repair(policy::Time now);
+  std::uint64_t repairs() const noexcept; // since the start
+  bool table_intact() const noexcept;
+
+  // `sipward off` and `on`: control_off.cpp.
+  bool is_off() const noexcept { return off_.off; }
+  void restore_off(const OffSwitch& off);
+  std::string off_text() const;
+  bool switch_off(std::optional<std::chrono::seconds> length, std::string reason);
+  bool switch_on(std::string_view why);
+  void follow_off();
+  bool lift_rules();
+  void tell_off(const std::string& text);
   void open_state();
   void restore_blocks(const StateContents& contents);
   void restore_trust(const StateContents& contents);
@@ -130,7 +172,6 @@ private:
   std::expected<Reloaded, std::string> reload();
   std::expected<Reloaded, std::string> take_over();
   std::expected<void, std::string> change_kernel(const config::Settings& before);
-  void keep_counts();
   void shift_trust(std::chrono::seconds before);
 
   // What the operator orders: control_orders.cpp.
@@ -229,6 +270,8 @@ private:
   policy::Time pulse_at_;
   std::optional<policy::Census> census_; // made when somebody looks
   std::string gone_port_;                // an interface that was deleted, as told in the log
+  OffSwitch off_;
+  std::optional<policy::Time> off_until_; // by the clock that nobody sets
   bool stopping_ = false;
 
   int instance_ = -1; // the locked file that only one sipward can hold in a network namespace
@@ -240,6 +283,7 @@ private:
   std::unique_ptr<BlockLog> log_;
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   std::optional<ControlSocket> socket_;
+  std::unique_ptr<TableWatch, DeleteTableWatch> tables_;
 };
 
 } // namespace sipward::daemon

@@ -68,6 +68,11 @@ private:
   Result import_state(const Json& request);
   Result forget(const Json& request);
 
+  // The off switch: answers_off.cpp.
+  Result off(const Json& request);
+  Result on(const Json& request);
+  Json off_json() const; // null: it is on
+
   Control& control_;
   std::optional<std::uint64_t> follow_; // the request asked for what comes after its answer, from this event on
 };

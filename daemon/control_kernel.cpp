@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <net/if.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cmath>
 #include <iterator>
+#include <set>
 
 #include "daemon/control.h"
+#include "daemon/kernel_block.h"
 
 // What the kernel and the workers are told of the block list's changes.
 namespace sipward::daemon {
@@ -14,26 +16,8 @@ namespace {
 using namespace std::chrono_literals;
 using policy::BlockChange;
 
-constexpr auto kKernelGrace = 10s; // the kernel drops an element by itself this much after we should have
 constexpr auto kRetry = 1s;
-
-// The time that an element is to live in the kernel: a little more than the block, so that its counter can still be
-// read.
-std::chrono::seconds kernel_timeout(const policy::Block& block, policy::Time now) {
-  return std::max<std::chrono::seconds>(1s, std::chrono::ceil<std::chrono::seconds>(block.until - now)) + kKernelGrace;
-}
-
-bool is_in_kernel(const policy::Block& block) { return !block.dry_run; }
-
-nft::Effect effect_of(const policy::Block& block) {
-  return block.limit ? nft::Effect::Limit : block.wholly ? nft::Effect::DropAll : nft::Effect::Drop;
-}
-
-// The kernel counts whole packets, and an unlimited burst of none would drop everything.
-nft::Limit kernel_limit(const policy::Rate& rate) {
-  const double per_s = std::clamp(std::round(rate.per_second), 1.0, double{nft::kRateMax});
-  return {static_cast<std::uint32_t>(per_s), std::max(rate.burst, 1u)};
-}
+constexpr auto kCounting = 200ms; // at most, of the time that making the table anew takes: some 20,000 counters
 
 nft::Change kernel_block(const policy::Block& block, nft::Change::Kind kind, policy::Time now) {
   nft::Change change{kind, block.subject, kind == nft::Change::Kind::Add ? kernel_timeout(block, now) : 0s,
@@ -81,6 +65,7 @@ std::optional<std::uint64_t> Control::dropped(const policy::Block& block) {
 
 // True if the kernel now holds what the block list says.
 bool Control::apply(const policy::BlockList::Changes& changes) {
+  if (is_off()) return true; // nothing is what it is to hold
   if (!in_sync_) return false;
   const auto now = monotonic_now();
   std::vector<nft::Change> kernel;
@@ -99,12 +84,33 @@ bool Control::apply(const policy::BlockList::Changes& changes) {
   const auto committed = nft_->commit(kernel);
   if (committed) return true;
   spdlog::warn("nftables refused a batch of {} ({}); making the table anew", kernel.size(), committed.error().message);
-  return resynchronise();
+  return resynchronise(changes);
 }
 
-// Makes the kernel's table from the block list. On failure it is tried again after kRetry.
-bool Control::resynchronise() {
+// What the kernel has counted for those who stand, for when its table is made anew; not of those whose counters were
+// read already.
+std::vector<Control::Counted> Control::read_standing(std::span<const BlockChange> already) {
+  std::vector<Counted> found;
+  if (const auto there = nft_->installed(); !there || !*there) return found;
+  std::set<BlockKey> known;
+  for (const auto& change : already) known.insert(key_of(change.block));
+  const auto end = monotonic_now() + kCounting;
+  const auto take = [&](const policy::Block& block) {
+    if (!is_in_kernel(block) || known.contains(key_of(block)) || monotonic_now() > end) return;
+    const auto element = nft_->read(block.subject, effect_of(block));
+    if (element && *element && (*element)->packets > 0) found.push_back({key_of(block), (*element)->packets});
+  };
+  for (const auto& [subject, block] : blocks_) take(block);
+  for (const auto& [subject, block] : blocks_.limits()) take(block);
+  return found;
+}
+
+// Makes the kernel's table from the block list. On failure it is tried again after kRetry. `counted`: changes whose
+// counters were read.
+bool Control::resynchronise(std::span<const BlockChange> counted) {
+  if (is_off()) return lift_rules();
   const auto now = monotonic_now();
+  const auto standing = read_standing(counted);
   std::vector<nft::Change> elements;
   for (const auto& prefix : blocks_.let_through()) elements.push_back(allowed(prefix, nft::Change::Kind::Add));
   const auto add = [&](const policy::Block& block) {
@@ -122,6 +128,7 @@ bool Control::resynchronise() {
     if (in_sync_) log_->alert("nft_out_of_sync what=" + in_quotes(installed.error().message), now, clock_);
     retry_at_ = now + kRetry;
   } else {
+    for (const auto& [key, packets] : standing) blocks_.carry_over(key.subject, key.limit, packets);
     for (const auto& [subject, block] : blocks_) mark_source(block, true);
     for (const auto& [subject, block] : blocks_.limits()) mark_source(block, true);
   }
@@ -133,6 +140,7 @@ bool Control::resynchronise() {
 // hosts. The workers may find no room for it, in a bucket full of blocked sources; the kernel's set holds all the same.
 void Control::mark_source(const policy::Block& block, bool stands) {
   if (!is_in_kernel(block)) return;
+  stands &= !is_off();
   policy::enact(dataplane_->ledger(), block, stands, settings_.sources.ipv6_prefix, policy::Now(monotonic_now()));
   if (block.subject.kind != policy::SubjectKind::Host || block.limit) return;
   // An IPv6 host is a network: a NIC would drop the never-blocked in it.
@@ -148,10 +156,15 @@ nft::Layout Control::layout() const {
   if (inline_mode()) {
     auto ports = settings_.ports.outside;
     ports.push_back(settings_.ports.inside);
-    std::ranges::copy_if(ports, std::back_inserter(layout.taken), dataplane::is_interface);
+    std::ranges::copy_if(ports, std::back_inserter(layout.taken), [](const auto& port) {
+      return dataplane::is_interface(port) && if_nametoindex(port.c_str()) != 0;
+    });
     layout.hook = config::Hook::Prerouting; // what comes in at the interfaces is the dataplane's to drop
   } else {
-    std::ranges::copy_if(settings_.ports.outside, std::back_inserter(layout.interfaces), dataplane::is_interface);
+    // One that was deleted meanwhile must not keep the rules from the others.
+    std::ranges::copy_if(settings_.ports.outside, std::back_inserter(layout.interfaces), [](const auto& port) {
+      return dataplane::is_interface(port) && if_nametoindex(port.c_str()) != 0;
+    });
     layout.hook = settings_.nftables.hook;
   }
   layout.scope = settings_.nftables.scope;

@@ -114,25 +114,12 @@ std::expected<void, std::string> Control::change_kernel(const config::Settings& 
     [[maybe_unused]] const auto back = set_scope(before);
     return heard;
   }
-  keep_counts();
   if (resynchronise()) return {};
   [[maybe_unused]] const auto back = set_scope(before);
   const auto refused = std::exchange(settings_, before);
   resynchronise();
   settings_ = refused;
   return std::unexpected("nftables refuses the new table; see the daemon's log");
-}
-
-// A table made anew counts from zero.
-void Control::keep_counts() {
-  std::vector<std::pair<policy::Subject, std::uint64_t>> counted;
-  for (const auto& [subject, block] : blocks_)
-    if (const auto packets = block.dry_run ? std::nullopt : dropped(block)) counted.emplace_back(subject, *packets);
-  for (const auto& [subject, packets] : counted) blocks_.note_counted(subject, packets);
-  counted.clear();
-  for (const auto& [subject, block] : blocks_.limits())
-    if (const auto packets = block.dry_run ? std::nullopt : dropped(block)) counted.emplace_back(subject, *packets);
-  for (const auto& [subject, packets] : counted) blocks_.note_limited(subject, packets);
 }
 
 // Trust counts from the last success, also if it is remembered for longer or shorter now. A success that a worker notes

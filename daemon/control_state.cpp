@@ -60,6 +60,7 @@ void Control::open_state() {
   restore_exemptions(contents); // before the blocks: whom they spare
   restore_trust(contents);      // first: the trusted pass the prefixes that come back
   restore_blocks(contents);
+  restore_off(contents.off); // after the blocks: they stand again once it is over
   learning_ = contents.learning;
   learns_since_now_ = !learning_.started;
   const bool first_start = !learning_.started && contents.trust.empty() && contents.blocks.empty();

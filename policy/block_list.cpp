@@ -105,7 +105,7 @@ BlockList::Changes BlockList::convict(const Offence& untempered) {
     return changes;
   }
   Block block = block_for(offence, subject);
-  block.dry_run = only_noted || options_.dry_run;
+  block.dry_run = only_noted || dry();
   set_on_ladder(block);
   add(block, offence.at, changes);
   if (!only_noted && !endpoint) count_in_prefix(block, changes);
@@ -301,7 +301,7 @@ void BlockList::watch(const Block& block, Time now) {
 }
 
 void BlockList::add(Block block, Time now, Changes& changes) {
-  block.dry_run |= options_.dry_run;
+  block.dry_run |= dry();
   const Subject subject = block.subject;
   BlockChange change{BlockChange::Kind::Added, block};
   Standing& standing = block.limit ? limits_ : blocks_;

@@ -109,6 +109,9 @@ public:
   Changes set_options(BlockOptions options, Time now);
   // Who is trusted may be others than when the prefixes were blocked: asks again.
   Changes ask_who_passes();
+  // While suspended, whoever is convicted would be blocked, as in a dry run. Those who stand blocked stay in the list;
+  // that they are not enforced is the caller's doing.
+  void suspend(bool suspended) noexcept { suspended_ = suspended; }
 
   Changes convict(const Offence& offence);
 
@@ -119,9 +122,10 @@ public:
   void note_dropped(const Subject& subject, std::uint64_t packets, Time now);
   Changes expire(Time now);
   // What the kernel had counted for a limit when it was extended: it counts anew after that.
-  void note_limited(const Subject& host, std::uint64_t packets);
+  void note_limited(const Subject& host, std::uint64_t packets) { carry_over(host, true, packets); }
   // The same for a block, when the kernel's table is made anew or its element is.
-  void note_counted(const Subject& subject, std::uint64_t packets);
+  void note_counted(const Subject& subject, std::uint64_t packets) { carry_over(subject, false, packets); }
+  void carry_over(const Subject& subject, bool limited, std::uint64_t packets); // either
 
   // By hand: a host, or a prefix of any length. `wholly`: it loses every packet. The error is a sentence for the
   // operator.
@@ -168,6 +172,7 @@ public:
   std::size_t size() const noexcept { return blocks_.size(); }
   auto begin() const noexcept { return blocks_.begin(); } // blocks only
   auto end() const noexcept { return blocks_.end(); }
+  auto from(const Subject& subject) const { return blocks_.lower_bound(subject); }
   const Standing& limits() const noexcept { return limits_; }
   std::vector<Prefix> prefixes() const;    // blocked and enforced; sorted by (length, base)
   std::vector<Prefix> wholly() const;      // hosts and prefixes that lose every packet; sorted likewise
@@ -190,7 +195,8 @@ private:
   };
 
   Offence tempered(Offence offence) const;
-  bool enforced(const Block& block) const noexcept { return !block.dry_run || options_.dry_run; }
+  bool dry() const noexcept { return options_.dry_run || suspended_; }
+  bool enforced(const Block& block) const noexcept { return !block.dry_run || dry(); }
   bool within_pace(Time at);
   bool fuse_holds(Time at);
   void limit(const Offence& offence, Changes& changes);
@@ -224,6 +230,7 @@ private:
   }
 
   BlockOptions options_;
+  bool suspended_ = false;
   PrefixSet never_, local_;
   TrustedWithin trusted_within_;
   Behind behind_;

@@ -65,18 +65,4 @@ BlockList::Changes BlockList::ask_who_passes() {
   return changes;
 }
 
-void BlockList::note_counted(const Subject& subject, std::uint64_t packets) {
-  const Block* standing = blocks_.find(subject);
-  if (standing == nullptr) return;
-  Block counted = *standing;
-  counted.packets_dropped += packets;
-  blocks_.put(std::move(counted));
-  if (const auto watched = watches_.find(subject); watched != watches_.end()) {
-    if (packets != watched->second.packets) // it has sent since we last heard of it
-      watched->second.sent_after =
-          std::max(watched->second.told, watched->second.sent_after.value_or(watched->second.told));
-    watched->second.packets = 0;
-  }
-}
-
 } // namespace sipward::policy

@@ -112,12 +112,19 @@ BlockList::Changes BlockList::lift_since(Time since) {
   return changes;
 }
 
-void BlockList::note_limited(const Subject& host, std::uint64_t packets) {
-  const Block* standing = limits_.find(host);
-  if (standing == nullptr) return;
-  Block counted = *standing;
+// The counter of a watched block falls back: that its subject sent since it was last told must not be lost with it.
+void BlockList::carry_over(const Subject& subject, bool limited, std::uint64_t packets) {
+  Standing& standing = limited ? limits_ : blocks_;
+  const Block* found = standing.find(subject);
+  if (found == nullptr) return;
+  Block counted = *found;
   counted.packets_dropped += packets;
-  limits_.put(std::move(counted));
+  standing.put(std::move(counted));
+  const auto at = limited ? watches_.end() : watches_.find(subject);
+  if (at == watches_.end()) return;
+  Watch& watch = at->second;
+  if (packets > watch.packets) watch.sent_after = std::max(watch.told, watch.sent_after.value_or(watch.told));
+  watch.packets -= std::min(packets, watch.packets);
 }
 
 std::vector<const Block*> BlockList::about(const Address& address) const {

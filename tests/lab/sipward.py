@@ -31,11 +31,14 @@ def settings(directory, changes):
 
 
 class Sipward:
-    """Started with the laboratory's settings and `changes` to them; ready when this returns. Also a context manager that stops it."""
+    """Started with the laboratory's settings and `changes` to them; ready when this returns. Also a context manager that stops it.
 
-    def __init__(self, network, program, **changes):
+    `needs_table`: not if it may be switched off."""
+
+    def __init__(self, network, program, needs_table=True, **changes):
         self.network = network
         self.program = program
+        self.needs_table = needs_table
         self.dir = network.dir / f"sipward-{len(network.children)}"
         self.dir.mkdir()
         self.settings = self.dir / "sipward.yaml"
@@ -55,7 +58,7 @@ class Sipward:
 
     def ready(self):
         """The table stands only once the daemon can enforce; the socket answers once its loop runs."""
-        return self.table() and self.command("status").returncode == 0
+        return (self.table() or not self.needs_table) and self.command("status").returncode == 0
 
     def output(self):
         return (self.dir / "output").read_text(errors="replace").strip()
@@ -75,7 +78,7 @@ class Sipward:
 
     def command(self, *words):
         """`sipward WORDS --socket …` on the edge."""
-        state = ["--state", self.state] if words[0] in ("unblock", "flush", "history", "forget") else []
+        state = ["--state", self.state] if words[0] in ("unblock", "flush", "history", "forget", "off", "on") else []
         return self.network.run("edge", [self.program, *words, "--socket", self.dir / "control.sock", *state], check=False)
 
     def ask(self, *words):
