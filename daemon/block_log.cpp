@@ -3,11 +3,13 @@
 
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 
 #include "daemon/block_json.h"
 #include "daemon/folders.h"
+#include "daemon/service.h"
 
 namespace sipward::daemon {
 namespace {
@@ -67,6 +69,9 @@ std::string block_line(const BlockChange& change, policy::Time at, const WallClo
 }
 
 struct BlockLog::State {
+  std::filesystem::path file;
+  struct stat there {}; // `file` as it was opened
+  bool astray = false;  // it was moved, and its place cannot be opened: told
   std::shared_ptr<spdlog::logger> logger;
   config::LogFormat format = config::LogFormat::Text;
   std::int64_t second = 0; // the one that `written` and `held` belong to
@@ -79,21 +84,44 @@ struct BlockLog::State {
     logger->info(format == config::LogFormat::Json ? line.json : line.text);
     if (listener) listener(std::move(line));
   }
+
+  void open(); // throws spdlog_ex
+  void follow();
 };
+
+void BlockLog::State::open() {
+  auto opened =
+      std::make_shared<spdlog::logger>("block", std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string()));
+  opened->set_pattern("%v");
+  opened->flush_on(spdlog::level::info); // a decision that was announced is on file
+  stat(file.c_str(), &there);
+  logger = std::move(opened);
+}
+
+// Another file may have taken its place, or none. If that cannot be opened, the old one goes on: no line is lost.
+void BlockLog::State::follow() {
+  struct stat now {};
+  if (stat(file.c_str(), &now) == 0 && now.st_ino == there.st_ino && now.st_dev == there.st_dev) return;
+  try {
+    open();
+    astray = false;
+  } catch (const spdlog::spdlog_ex& error) {
+    if (!std::exchange(astray, true))
+      spdlog::error("log.file: {}; writing on to the file that was moved", error.what());
+  }
+}
 
 std::expected<std::unique_ptr<BlockLog>, std::string> BlockLog::open(const std::filesystem::path& file,
                                                                      config::LogFormat format) {
   if (const auto made = make_folder_for(file); !made) return std::unexpected("log.file: " + made.error());
   auto state = std::make_unique<State>();
   state->format = format;
+  state->file = file;
   try {
-    state->logger =
-        std::make_shared<spdlog::logger>("block", std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string()));
+    state->open();
   } catch (const spdlog::spdlog_ex& error) {
     return std::unexpected("log.file: " + std::string(error.what()));
   }
-  state->logger->set_pattern("%v");
-  state->logger->flush_on(spdlog::level::info); // a decision that was announced is on file
   return std::unique_ptr<BlockLog>(new BlockLog(std::move(state)));
 }
 
@@ -106,7 +134,9 @@ void BlockLog::write(const BlockChange& change, policy::Time at, const WallClock
     ++(change.kind != BlockChange::Kind::Removed ? state_->held_blocks : state_->held_unblocks);
     return;
   }
-  state_->put({block_line(change, at, clock), change_json(change, at, clock).dump()});
+  const std::string line = block_line(change, at, clock);
+  state_->put({line, change_json(change, at, clock).dump()});
+  tell_journal(change, std::string_view(line).substr(line.find(' ') + 1));
 }
 
 void BlockLog::summarise(policy::Time at, const WallClock& clock) {
@@ -119,6 +149,7 @@ void BlockLog::summarise(policy::Time at, const WallClock& clock) {
     state_->put({fmt::format("{} summary - blocks={} unblocks={}", time, state_->held_blocks, state_->held_unblocks),
                  summary.dump()});
   }
+  state_->follow();
   state_->second = second;
   state_->written = 0;
   state_->held_blocks = state_->held_unblocks = 0;
@@ -132,6 +163,7 @@ void BlockLog::alert(std::string_view text, policy::Time at, const WallClock& cl
 }
 
 void BlockLog::note(std::string_view text, policy::Time at, const WallClock& clock) {
+  tell_journal_alert(text);
   const auto time = rfc3339(clock.at(at));
   const nlohmann::ordered_json alert = {{"time", time}, {"event", "alert"}, {"text", text}};
   state_->put({fmt::format("{} alert - {}", time, text), alert.dump()});

@@ -27,7 +27,8 @@ class BlockLog {
 public:
   static constexpr unsigned kLinesPerSecond = 20; // above that, one summary line a second
 
-  // Makes the file's folder if the folder above it exists. The error names the file.
+  // Makes the file's folder if the folder above it exists. The error names the file. A file that is moved or removed
+  // later (by logrotate, say) is made anew within a second of summarise(); what is written until then goes with it.
   static std::expected<std::unique_ptr<BlockLog>, std::string> open(const std::filesystem::path& file,
                                                                     config::LogFormat format);
   ~BlockLog();

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <csignal>
@@ -14,9 +13,11 @@
 
 #include "config/allow.h"
 #include "config/config.h"
+#include "daemon/capabilities.h"
 #include "daemon/command.h"
 #include "daemon/control.h"
 #include "daemon/replay.h"
+#include "daemon/service.h"
 #include "daemon/text.h"
 
 // The daemon itself, and what needs none: reading its settings and captures.
@@ -46,13 +47,12 @@ int run(const std::string& file, bool dry_run) {
   auto settings = read_settings(file, dry_run);
   if (!settings) return refuse(settings.error());
 
-  spdlog::set_default_logger(spdlog::stderr_color_mt("sipward"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %l %v", spdlog::pattern_time_type::utc);
+  log_to_stderr_or_journal();
   set_log_level(settings->log.level);
 
   sigset_t all; // the control loop reads signals when it is ready for them; threads made from here on inherit this
   sigfillset(&all);
-  for (const int fatal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigdelset(&all, fatal);
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, capability_signal()}) sigdelset(&all, signal);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 
   if (const auto keys = not_in_force(file); !keys.empty())

@@ -17,7 +17,9 @@
 
 #include "config/rules.h"
 #include "daemon/alerts.h"
+#include "daemon/capabilities.h"
 #include "daemon/folders.h"
+#include "daemon/service.h"
 
 namespace sipward::daemon {
 namespace {
@@ -63,7 +65,8 @@ std::expected<std::unique_ptr<Control>, std::string> Control::start(config::Sett
 
 Control::Control(config::Settings settings, Reread reread)
     : reread_(std::move(reread)), settings_(std::move(settings)), rules_(config::rules(settings_)),
-      blocks_(config::block_options(settings_)), clock_(WallClock::now()), started_(monotonic_now()) {}
+      blocks_(config::block_options(settings_)), clock_(WallClock::now()), started_(monotonic_now()),
+      watchdog_(watchdog_limit()) {}
 
 Control::~Control() {
   for (const int fd : {instance_, signals_, epoll_})
@@ -126,7 +129,10 @@ std::expected<void, std::string> Control::open() {
     if (const auto given = nft_->give_back(); !given) return std::unexpected(given.error().message);
   nft_->assume(layout()); // an earlier run's table may have counted something
   if (!resynchronise()) return std::unexpected("nftables refuses sipward's table; see the line before this");
-  return watch_tables();
+  if (const auto watched = watch_tables(); !watched) return watched;
+  if (!inline_mode()) // drivers that own a NIC need theirs to give it back
+    if (const auto dropped = drop_capabilities(); !dropped) spdlog::warn("{}", dropped.error());
+  return {};
 }
 
 void Control::run() {
@@ -161,6 +167,7 @@ void Control::run() {
     socket_->serve([this](std::string_view request) { return answer(request); },
                    [this](std::uint64_t& place) { return news(place); });
     log_->summarise(monotonic_now(), clock_);
+    feed_watchdog();
   }
   stop();
 }
@@ -170,6 +177,7 @@ void Control::wait() {
   policy::Time until = monotonic_now() + 1s;
   if (const auto expiry = blocks_.next_expiry()) until = std::min(until, *expiry);
   until = next_reconciliation(until);
+  if (const auto look = watchdog_.next()) until = std::min(until, *look);
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(until - monotonic_now()).count();
   std::array<epoll_event, 8> events{};
   epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), static_cast<int>(std::max<std::int64_t>(ms, 0)));

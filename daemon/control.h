@@ -26,6 +26,7 @@
 #include "daemon/state.h"
 #include "daemon/state_export.h"
 #include "daemon/tcp_peers.h"
+#include "daemon/watchdog.h"
 #include "dataplane/dataplane.h"
 #include "policy/block_list.h"
 #include "policy/census.h"
@@ -71,6 +72,7 @@ private:
   void watch_ports();
   void watch_lengths();
   void watch_servers();
+  void feed_watchdog();
   void watch_tcp_peers();
   policy::Collateral behind(const policy::Address& address) const;
   void watch_loads(policy::Time now);
@@ -273,6 +275,8 @@ private:
   OffSwitch off_;
   std::optional<policy::Time> off_until_; // by the clock that nobody sets
   bool stopping_ = false;
+  Watchdog watchdog_;
+  std::string told_status_; // to the service manager
 
   int instance_ = -1; // the locked file that only one sipward can hold in a network namespace
   int signals_ = -1;

@@ -200,6 +200,12 @@ std::vector<Counters> Dataplane::counters_by_worker() const {
   return each;
 }
 
+std::vector<std::uint64_t> Dataplane::rounds() const {
+  std::vector<std::uint64_t> each;
+  for (const auto& worker : state_->workers) each.push_back(worker->rounds());
+  return each;
+}
+
 void Dataplane::drop_early(const policy::Prefix& source, double rate_per_s) {
   state_->drop_rules->add(source, rate_per_s);
 }

@@ -71,6 +71,8 @@ public:
 
   Counters counters() const; // the sum of the workers' consistent snapshots
   std::vector<Counters> counters_by_worker() const;
+  // How often each worker has gone round its loop; one that stands still for a second is stuck.
+  std::vector<std::uint64_t> rounds() const;
 
   // Inline: a blocked host, dropped by the NICs that take rules for it (drop_rules.h), until it is let in again; for
   // others nothing happens. `rate_per_s`: how fast it talks; 0: unknown.

@@ -103,6 +103,7 @@ void Worker::run() {
   for (unsigned last_bursts = 0; last_bursts < kLastBursts;) {
     const bool last = stopping_.load(std::memory_order_relaxed);
     last_bursts += last;
+    rounds_.store(rounds_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     const policy::Rules& rules = rules_.current(id_);
     bool quiet = true;
     for (const Path& path : paths_) {

@@ -74,6 +74,8 @@ public:
   // Control thread only.
   SpscRing<policy::Offence, kOffenceRing>& offences() noexcept { return offences_; }
   const PublishedCounters& counters() const noexcept { return published_; }
+  // How often it has gone round its loop: at least once in 100 ms, whether or not there are packets. Any thread.
+  std::uint64_t rounds() const noexcept { return rounds_.load(std::memory_order_relaxed); }
 
 private:
   void run();
@@ -121,6 +123,7 @@ private:
   unsigned empty_polls_ = 0;
   bool rang_ = false; // an offence of this burst waits for its bell
   PublishedCounters published_;
+  std::atomic<std::uint64_t> rounds_ = 0; // written by the worker only; nothing else is read by it, so relaxed
   SpscRing<policy::Offence, kOffenceRing> offences_;
 };
 
