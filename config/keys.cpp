@@ -47,7 +47,6 @@ struct Pending {
 };
 constexpr std::string_view kNotInForce = "not in force yet"; // as check says it
 constexpr Pending kPending[] = {
-    {"metrics"},
     {"shadow"},
 };
 

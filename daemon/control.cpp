@@ -141,6 +141,7 @@ void Control::run() {
                inline_mode() ? "inline between " + outside + " and " + settings_.ports.inside : "monitor on " + outside,
                dataplane_->on_hugepages() ? "from" : "without",
                settings_.block.dry_run ? ", dry run: nobody is blocked" : "");
+  open_metrics();
   sd_notify(0, "READY=1");
   while (!stopping_) {
     wait();
@@ -167,6 +168,7 @@ void Control::run() {
     socket_->serve([this](std::string_view request) { return answer(request); },
                    [this](std::uint64_t& place) { return news(place); });
     log_->summarise(monotonic_now(), clock_);
+    tell_metrics();
     feed_watchdog();
   }
   stop();
@@ -253,6 +255,7 @@ void Control::enforce() {
   auto changes = std::exchange(pending_, {});
   read_counters(changes);
   const bool enforced = apply(changes);
+  count_decisions(changes, enforced);
   for (const auto& change : changes) {
     const bool stands = change.kind != BlockChange::Kind::Removed;
     if (enforced || !stands) mark_source(change.block, stands); // who is forgiven passes, whatever nftables says

@@ -22,6 +22,7 @@
 #include "daemon/event_ring.h"
 #include "daemon/host.h"
 #include "daemon/logins.h"
+#include "daemon/metrics.h"
 #include "daemon/nft.h"
 #include "daemon/state.h"
 #include "daemon/state_export.h"
@@ -73,6 +74,9 @@ private:
   void watch_lengths();
   void watch_servers();
   void feed_watchdog();
+  void open_metrics();
+  void count_decisions(const policy::BlockList::Changes& changes, bool enforced);
+  void tell_metrics();
   void watch_tcp_peers();
   policy::Collateral behind(const policy::Address& address) const;
   void watch_loads(policy::Time now);
@@ -278,6 +282,12 @@ private:
   Watchdog watchdog_;
   std::string told_status_; // to the service manager
 
+  policy::Time next_figures_, next_near_; // for metrics
+  NearMisses near_;
+  std::map<Figures::Labels, std::uint64_t> decisions_;
+  Latencies latencies_;
+  std::uint64_t tables_made_ = 0;
+
   int instance_ = -1; // the locked file that only one sipward can hold in a network namespace
   int signals_ = -1;
   int epoll_ = -1;
@@ -288,6 +298,7 @@ private:
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   std::optional<ControlSocket> socket_;
   std::unique_ptr<TableWatch, DeleteTableWatch> tables_;
+  std::unique_ptr<Metrics> metrics_;
 };
 
 } // namespace sipward::daemon
