@@ -33,6 +33,8 @@ void add_memory_commands(CLI::App& app, Outcome& outcome);
 void add_state_commands(CLI::App& app, Outcome& outcome);
 // reload
 void add_reload_command(CLI::App& app, Outcome& outcome);
+// doctor
+void add_doctor_command(CLI::App& app, Outcome& outcome);
 // hidden: for the package and its build
 void add_package_commands(CLI::App& app, Outcome& outcome);
 // top

@@ -21,6 +21,7 @@ int command_line(int argc, char** argv) {
   add_memory_commands(app, outcome);
   add_state_commands(app, outcome);
   add_reload_command(app, outcome);
+  add_doctor_command(app, outcome);
   add_package_commands(app, outcome);
   add_top_command(app, outcome);
   add_explain_command(app, outcome);

@@ -32,7 +32,7 @@ ControlSocket::Reply Answers::answer(std::string_view line) {
       {"forget", &Answers::forget},   {"reload", &Answers::reload},   {"top", &Answers::top},
       {"explain", &Answers::explain}, {"events", &Answers::events},   {"confirm", &Answers::confirm},
       {"allow", &Answers::allow},     {"allowed", &Answers::allowed}, {"disallow", &Answers::disallow},
-      {"off", &Answers::off},         {"on", &Answers::on},
+      {"off", &Answers::off},         {"on", &Answers::on},           {"doctor", &Answers::doctor},
   };
   try {
     const Json request = Json::parse(line);

@@ -38,6 +38,7 @@ private:
   Result blocks(const Json& request);
 
   Result reload(const Json& request); // answers_reload.cpp
+  Result doctor(const Json& request); // answers_doctor.cpp
   Result top(const Json& request);    // answers_top.cpp
   Json standing_of(const policy::Prefix& source) const;
   Json sender_row(policy::SourceKey key, double rate_per_s, const policy::Now& now) const;
