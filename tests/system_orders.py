@@ -12,7 +12,7 @@ from lab.network import wait_until
 
 def spared(lab, address):
     """Does this address stand among the never-blocked, at the end of a range or by itself?"""
-    return address in re.split(r"[\s,\-]+", lab.run("edge", ["nft", "list", "set", "inet", "sipward", "never_blocked_v4"], check=False).stdout)
+    return address in re.split(r"[\s,/\-]+", lab.run("edge", ["nft", "list", "set", "inet", "sipward", "never_blocked_v4"], check=False).stdout)
 
 
 class Blocks(LabTest):
