@@ -50,5 +50,5 @@ TEST_CASE("what makes no sense is named with its place") {
   refused(parse_allow_yaml("allow: [203.0.113.10, -x-.org]", "x"), 1, 23, "is not an address");
   refused(parse_allow_yaml("deny: [203.0.113.10]", "x"), 1, 1, "only the key allow");
   refused(parse_allow_yaml("allow: yes", "x"), 1, 8, "not a list");
-  refused(parse_allow_yaml("[", "x"), 2, 0, "not YAML");
+  refused(parse_allow_yaml("[", "x"), 1, 1, "not YAML");
 }

@@ -354,7 +354,7 @@ TEST_CASE("a wrong file is refused with the place and what is allowed") {
       {"name in trust.peers", "ports: {outside: eth1}\ntrust: {peers: [carrier]}\n", 2, 17, "names are not resolved"},
       {"name in sip.servers", "ports: {outside: eth1}\nsip: {servers: [localhost]}\n", 2, 17, "names are not resolved"},
       {"not an address", "ports: {outside: eth1}\nallow: [203.0.113.300]\n", 2, 9,
-       "is not an address (203.0.113.10) or a range"},
+       "is not an address (203.0.113.10), a range"},
       {"host bits set", "ports: {outside: eth1}\nallow: [203.0.113.10/24]\n", 2, 9,
        "write 203.0.113.0/24 for the range, or 203.0.113.10 for the host"},
       {"length beyond the address", "ports: {outside: eth1}\nallow: [203.0.113.0/33]\n", 2, 9, "a range"},
