@@ -286,7 +286,6 @@ private:
   NearMisses near_;
   std::map<Figures::Labels, std::uint64_t> decisions_;
   Latencies latencies_;
-  std::uint64_t tables_made_ = 0;
 
   int instance_ = -1; // the locked file that only one sipward can hold in a network namespace
   int signals_ = -1;

@@ -133,7 +133,6 @@ bool Control::resynchronise(std::span<const BlockChange> counted) {
     for (const auto& [subject, block] : blocks_.limits()) mark_source(block, true);
   }
   in_sync_ = installed.has_value();
-  tables_made_ += in_sync_;
   return in_sync_;
 }
 

@@ -54,7 +54,7 @@ void Control::tell_metrics() {
                   .blocks_displaced = blocks_.displaced(),
                   .latencies = latencies_,
                   .in_sync = in_sync_,
-                  .tables_made = tables_made_,
+                  .repairs = repairs(),
                   .state_written = state_trouble_.empty(),
                   .learning = learning(),
                   .dry_run = settings_.block.dry_run,

@@ -54,7 +54,7 @@ struct Figures {
   std::uint64_t prefixes_withheld = 0, blocks_displaced = 0;
   Latencies latencies;
   bool in_sync = false;
-  std::uint64_t tables_made = 0; // the first at start, each further one a repair
+  std::uint64_t repairs = 0; // of the kernel's table, since the start
   bool state_written = true;
   bool learning = false, dry_run = false, server_unwell = false, answers_unseen = false;
   double started_s = 0; // Unix time

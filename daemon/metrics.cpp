@@ -111,8 +111,7 @@ void add_health(Families& to, const Figures& figures) {
   to.gauge("build_info", "The version; always 1.").value(1.0, {{"version", kVersion}});
   to.gauge("start_time_seconds", "When it started, in seconds since 1970.").value(figures.started_s);
   to.gauge("nft_in_sync", "1 while the kernel's table holds what it should.").value(flag(figures.in_sync));
-  to.counter("nft_repairs_total", "How often the kernel's table was made anew.")
-      .value(figures.tables_made > 0 ? figures.tables_made - 1 : 0);
+  to.counter("nft_repairs_total", "How often the kernel's table had to be repaired.").value(figures.repairs);
   to.gauge("state_written", "1 while the state database can be written.").value(flag(figures.state_written));
   to.gauge("learning", "1 while only scanners are blocked.").value(flag(figures.learning));
   to.gauge("dry_run", "1 if nobody is blocked.").value(flag(figures.dry_run));

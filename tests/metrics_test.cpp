@@ -88,7 +88,7 @@ TEST_CASE("the text says what the figures say") {
   figures.blocks[{"host", "scanner"}] = 3;
   figures.decisions[{"block", "scanner"}] = 4;
   figures.latencies.note(3ms);
-  figures.tables_made = 3;
+  figures.repairs = 2;
   figures.in_sync = true;
   const auto text = metrics_text(figures);
   for (const auto* line :
