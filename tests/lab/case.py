@@ -2,6 +2,7 @@
 """What every whole-system test shares: `tests/system_X.py PROGRAM [TEST…]`, as root."""
 import contextlib
 import os
+import pathlib
 import shutil
 import signal
 import sys
@@ -51,7 +52,8 @@ def main():
         sys.exit(f"usage: {sys.argv[0]} PROGRAM [TEST…]")
     LabTest.program = os.path.abspath(sys.argv.pop(1))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    with Lab("swl") as LabTest.lab:
+    subject = pathlib.Path(sys.argv[0]).stem.removeprefix("system_")
+    with Lab(f"swl-{subject}") as LabTest.lab:  # laboratories of several files stand side by side
         result = unittest.main(verbosity=2, exit=False).result
     if result.skipped and os.environ.get("CI"):
         sys.exit("CI allows no skipped test")
