@@ -50,7 +50,7 @@ gid_t give_to_group(const std::filesystem::path& path, const std::string& group,
   if (found == nullptr)
     warning = "control.group: there is no group " + group + " here, so only root can use " + path.string();
   else if (stat(path.c_str(), &there) == 0 && there.st_gid == found->gr_gid)
-    return; // it is our own group already, and a service may be forbidden to ask for another
+    return there.st_gid; // it is our own group already, and a service may be forbidden to ask for another
   else if (chown(path.c_str(), static_cast<uid_t>(-1), found->gr_gid) != 0)
     warning = reason(path, "control.group: cannot change");
   struct stat now {};

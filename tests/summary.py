@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reads the result files of ctest (JUnit): says what was measured, and which tests were skipped, and why.
 
-With CI=true a skipped test is a failure, unless it needs the recordings that SIPWARD_DATA names and there are none.
+With CI=true a skipped test is a failure, unless it needs the recordings that SIPWARD_DATA names and there are none, or a container with a
+systemd of its own, and none can be booted.
 """
 import os
 import pathlib
@@ -28,7 +29,8 @@ def main():
 
 
 def excused(output):
-    return "SIPWARD_DATA" in output and not os.path.isdir(os.environ.get("SIPWARD_DATA", ""))
+    no_data = "SIPWARD_DATA" in output and not os.path.isdir(os.environ.get("SIPWARD_DATA", ""))
+    return no_data or "no container can be booted here" in output
 
 
 if __name__ == "__main__":
