@@ -10,12 +10,16 @@ void Backlog::put(const Key<Record>& key, std::optional<Record> record) {
   auto& rows = std::get<Held<Record>>(held_).rows;
   const std::size_t most = std::is_same_v<Record, UserRecord> ? bounds_.users : bounds_.rows;
   const auto at = rows.lower_bound(key);
-  if (at != rows.end() && at->first == key)
+  if (at != rows.end() && at->first == key) {
+    // As in the file: another host may have seen the user later (state import).
+    if constexpr (std::is_same_v<Record, UserRecord>)
+      if (at->second && record && at->second->last_success > record->last_success) return;
     at->second = std::move(record);
-  else if (rows.size() < most)
+  } else if (rows.size() < most) {
     rows.emplace_hint(at, key, std::move(record));
-  else
+  } else {
     ++lost_records_;
+  }
 }
 
 template<class Record>

@@ -84,7 +84,7 @@ private:
   }
   std::string answer_to(std::string_view query) const {
     std::size_t end = 12;
-    while (query[end] != '\0') end += 1 + static_cast<unsigned char>(query[end]);
+    while (query[end] != '\0') end += 1U + static_cast<unsigned char>(query[end]);
     const std::string name(query.substr(12, end + 1 - 12));
     const auto type = static_cast<std::uint16_t>(static_cast<unsigned char>(query[end + 1]) << 8 |
                                                  static_cast<unsigned char>(query[end + 2]));

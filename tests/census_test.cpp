@@ -13,7 +13,7 @@ struct Lab {
   explicit Lab(std::uint32_t capacity = 1024)
       : octets(SourceTable::octets(capacity)),
         memory(static_cast<std::byte*>(std::aligned_alloc(64, octets)), std::free),
-        table({memory.get(), octets}, capacity, Secret{1, 2}), census(table) {}
+        table({memory.get(), octets}, capacity, Secret{1, 2, 3, 4}), census(table) {}
 
   static SourceKey key(unsigned n) { return 0xffff'0000'0000'0000 | n; }
   void send(unsigned n, unsigned packets) {

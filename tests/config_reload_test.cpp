@@ -29,7 +29,7 @@ detect:
   auth_failure: {failures: 24, within: 25m, action: log}
 scanners: {user_agents: ["evil*"]}
 prefix: {ipv4: 25, ipv6: 49, offenders: 5, within: 12h, fuse: 13, proven_only: true}
-block: {ladder: [1m], dry_run: true, max_entries: 1000}
+block: {ladder: [1m], dry_run: true, max_entries: 1000, max_per_second: 300}
 allow: [203.0.113.10]
 trust: {learning: 1h, remember: 7d, peers: [203.0.113.20]}
 nftables: {hook: prerouting, scope: all, on_stop: remove}

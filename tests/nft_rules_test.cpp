@@ -142,7 +142,7 @@ TEST_CASE("a prefix of another length gets a set and a rule of its own, with the
                                         "add 198.51.96.0 in blocked_net_v4_20"});
   CHECK(rules(first.batch, "prerouting") == with);
   CHECK(rules(first.batch, "ingress").back() == rule);
-  CHECK(rules(first.batch, "output").size() == with.size() - 2);
+  CHECK(rules(first.batch, "output").size() == with.size() - 4);
 
   const auto second = build_changes(layout, *first.standing, std::vector{add(y), add(x)}, Manner::Careful).value();
   CHECK(rules(second.batch, "prerouting").empty()); // they stay as they are
