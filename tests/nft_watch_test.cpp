@@ -109,6 +109,7 @@ TEST_CASE("whatever somebody does to the table is told, with what and by whom") 
 
 TEST_CASE("an element that somebody deletes is told with what it had counted, and one that he adds") {
   Watched watched;
+  make_probe();
   const auto before = watched.frame();
   const Wire wire;
   for (int i = 0; i < 3; ++i) CHECK(fate_of({.from = "198.51.100.66"}, wire, watched.nft) == Fate::Dropped);

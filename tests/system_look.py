@@ -202,7 +202,7 @@ class Explain(LookTest):
         return datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
 
     def test_who_is_never_blocked_and_why(self):
-        for address, why in ((SERVER_V4, "own address, on eth1"), ("192.0.2.1", "this host's gateway"), ("127.0.0.1", "special")):
+        for address, why in ((SERVER_V4, "own address, on eth1"), ("192.0.2.1", "this host's gateway"), ("127.0.0.2", "special")):
             self.assertIn(why, self.does("explain", address))
 
     def test_a_network_around_it(self):
@@ -288,7 +288,7 @@ class Events(LookTest):
             place.chmod(0o755)
         path.chmod(0o666)
         self.addCleanup(path.chmod, 0o660)
-        asks = ("import socket; s = socket.socket(socket.AF_UNIX); s.connect('%s'); s.sendall(b'{\"command\":\"status\"}\\n'); print(s.makefile().readline())" % path)
+        asks = ("import socket; s = socket.socket(socket.AF_UNIX); s.connect('%s'); print(s.makefile().readline())" % path)
         stranger = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", asks],
                                   capture_output=True, text=True, timeout=20, check=False)
         self.assertIn("this socket is for root and its group", stranger.stdout, stranger.stderr)

@@ -97,6 +97,8 @@ class Forget(LabTest):
     def test_a_user_is_forgotten_with_the_alerts_about_him(self):
         self.assertIn("user", self.daemon.ask("forget", "1001"))
 
+
+class ForgetInTheFile(LabTest):
     def test_without_a_daemon_the_file_forgets(self):
         with Stopped(self) as stopped:
             done = stopped.command("forget", "198.51.100.80")
