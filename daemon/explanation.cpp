@@ -186,8 +186,8 @@ Paragraph what_comes_next(const Json& facts) {
     part.lines.push_back("If it breaks a rule (again), it is blocked for " + next +
                          (next == first ? "." : " if that is proven, else for " + first + "."));
   if (const auto near = facts.value("offenders_near", std::uint64_t{0}); near > 0)
-    part.lines.push_back(counted(near, "host", "hosts") + " of its network were blocked lately; " +
-                         std::to_string(facts.value("offenders_enough", std::uint64_t{0})) +
+    part.lines.push_back(counted(near, "host", "hosts") + " of its network " + (near == 1 ? "was" : "were") +
+                         " blocked lately; " + std::to_string(facts.value("offenders_enough", std::uint64_t{0})) +
                          " together block the whole network.");
   return part;
 }

@@ -123,6 +123,8 @@ TEST_CASE("what would come next depends on who it is and on what goes on") {
   SECTION("neighbours") {
     facts["offenders_near"] = 3;
     CHECK(says(told(facts), "3 hosts of its network were blocked lately; 4 together block the whole network."));
+    facts["offenders_near"] = 1;
+    CHECK(says(told(facts), "1 host of its network was blocked lately;"));
   }
 }
 
