@@ -39,7 +39,7 @@ Verdict Judging::observe() noexcept {
 
   const std::uint64_t hash = transaction_hash(message, message.cseq_method);
   const auto found = ledger_.transactions.find(hash, now_.s, Ledger::kTransactionS);
-  std::uint8_t note = found.value_or(Ledger::kRefunded); // who asked what we do not know is given nothing back
+  std::uint8_t note = found.value_or(Ledger::kRefunded);    // who asked what we do not know is given nothing back
   if ((note & Ledger::kSettled) != 0) return {Why::Answer}; // a repeated answer says nothing new
   const bool credentialed = (note & Ledger::kCredentialed) != 0;
   const bool guesses_wait = credentialed && message.status >= 300 && (note & Ledger::kCount) > 1;

@@ -465,7 +465,9 @@ TEST_CASE("the keys a file sets in vain are named in the file's order") {
        {}},
       {"a key of its own order", "state: {path: /s.db}\nidle: busy\ntrust: {remember: 1d, learning: 0s}", {}},
       {"policies", "detect: {register_flood: {burst: 5}, enumeration: {users: 5}, scanner: {action: limit}}", {}},
-      {"part of a section", "log: {users: hash, format: json}\nprefix: {proven_only: true, fuse: 5}\nshadow: \"\"", {"shadow"}},
+      {"part of a section",
+       "log: {users: hash, format: json}\nprefix: {proven_only: true, fuse: 5}\nshadow: \"\"",
+       {"shadow"}},
       {"the rest", "metrics: {listen: \"\"}", {}},
   };
   for (const auto& row : kRows) {

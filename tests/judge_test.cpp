@@ -334,7 +334,7 @@ TEST_CASE_METHOD(Story,
   CHECK(fate("198.51.100.77", 5060) == Why::NotUdp);
   CHECK(fate("198.51.100.66", 5060, Side::Inside) == Why::NotUdp);
   CHECK(fate("198.51.100.66", 5060, Side::Unknown) == Why::NotUdp); // monitor: the kernel's to drop
-  rules.blocked_wholly = prefixes({"198.51.100.66"}); // he alone, by hand
+  rules.blocked_wholly = prefixes({"198.51.100.66"});               // he alone, by hand
   CHECK(fate("198.51.100.66", 22) == Why::Blocked);
   CHECK(fate("203.0.113.9", 22) == Why::NotUdp);
   rules.block_everything = true;
