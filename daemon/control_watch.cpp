@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <systemd/sd-daemon.h>
 
 #include <algorithm>
 #include <span>
@@ -162,6 +163,22 @@ std::string Control::top_talkers(policy::Time at) const {
     text += fmt::format("{}{} ({:.0f}/s)", text.empty() ? "" : ", ",
                         to_string(policy::source_prefix(key, settings_.sources.ipv6_prefix)), rate);
   return text;
+}
+
+// The service manager waits for a sign of life, and is told in a line how things are (`systemctl status`).
+void Control::feed_watchdog() {
+  const auto advice = watchdog_.look(monotonic_now(), dataplane_->rounds());
+  if (advice == Watchdog::Advice::Feed) {
+    sd_notify(0, "WATCHDOG=1");
+  } else if (advice == Watchdog::Advice::Starve) {
+    spdlog::critical("worker {} stands still: unless it goes on, the service manager starts sipward anew",
+                     watchdog_.still());
+  }
+  const auto status = fmt::format("{} blocked{}{}", blocks_.size(), learning() ? ", learning" : "",
+                                  in_sync_ ? "" : ", nftables out of sync");
+  if (advice == Watchdog::Advice::Wait || status == told_status_) return;
+  told_status_ = status;
+  sd_notifyf(0, "STATUS=%s", status.c_str());
 }
 
 } // namespace sipward::daemon

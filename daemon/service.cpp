@@ -17,7 +17,6 @@
 #include <cstdlib>
 
 #include "daemon/block_log.h"
-#include "daemon/control.h"
 
 namespace sipward::daemon {
 
@@ -61,22 +60,6 @@ void tell_journal_alert(std::string_view text) {
   if (!kThere) return;
   sd_journal_send("MESSAGE=alert - %.*s", static_cast<int>(text.size()), text.data(), "PRIORITY=%d", LOG_WARNING,
                   "SYSLOG_IDENTIFIER=sipward", "SIPWARD_EVENT=alert", nullptr);
-}
-
-// The service manager waits for a sign of life, and is told in a line how things are (`systemctl status`).
-void Control::feed_watchdog() {
-  const auto advice = watchdog_.look(monotonic_now(), dataplane_->rounds());
-  if (advice == Watchdog::Advice::Feed) {
-    sd_notify(0, "WATCHDOG=1");
-  } else if (advice == Watchdog::Advice::Starve) {
-    spdlog::critical("worker {} stands still: unless it goes on, the service manager starts sipward anew",
-                     watchdog_.still());
-  }
-  const auto status = fmt::format("{} blocked{}{}", blocks_.size(), learning() ? ", learning" : "",
-                                  in_sync_ ? "" : ", nftables out of sync");
-  if (advice == Watchdog::Advice::Wait || status == told_status_) return;
-  told_status_ = status;
-  sd_notifyf(0, "STATUS=%s", status.c_str());
 }
 
 } // namespace sipward::daemon
