@@ -77,6 +77,7 @@ void Control::open_state() {
 void Control::restore_blocks(const StateContents& contents) {
   const auto now = monotonic_now();
   policy::BlockList::Snapshot snapshot;
+  snapshot.blocks.reserve(contents.blocks.size());
   for (const auto& record : contents.blocks) {
     auto& block = snapshot.blocks.emplace_back(from_record(record, clock_));
     block.since = std::min(block.since, now);

@@ -79,6 +79,8 @@ bool sound(const std::pair<ExemptionKind, policy::Prefix>& key) { return sound(k
 
 template<class Record>
 void read_rows(Database& database, std::vector<Record>& to, std::uint64_t& unreadable) {
+  to.reserve(static_cast<std::size_t>(
+      database.number(std::string("SELECT count(*) FROM ") + Columns<Record>::kTable).value_or(0)));
   auto statement = database.prepare("SELECT " + names<Record>() + " FROM " + Columns<Record>::kTable);
   while (statement.row()) {
     Record record;

@@ -58,7 +58,7 @@ class Sipward:
 
     def ready(self):
         """The table stands only once the daemon can enforce; the socket answers once its loop runs."""
-        return (self.table() or not self.needs_table) and self.command("status").returncode == 0
+        return (not self.needs_table or self.table()) and self.command("status").returncode == 0
 
     def output(self):
         return (self.dir / "output").read_text(errors="replace").strip()
