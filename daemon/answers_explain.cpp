@@ -197,6 +197,7 @@ Answers::Result Answers::explain(const Json& request) {
               {"soft", judged(rules->soft)},
               {"learning", control_.learning()},
               {"dry_run", control_.settings_.block.dry_run},
+              {"off", off_json()},
               {"history", history_json(host.prefix)}};
 }
 

@@ -21,32 +21,20 @@ struct Outcome {
   int code = kDone;
 };
 
-// run, check, replay
-void add_run_commands(CLI::App& app, Outcome& outcome);
-// status, blocks
-void add_look_commands(CLI::App& app, Outcome& outcome);
-// block, unblock, flush, arm
-void add_block_commands(CLI::App& app, Outcome& outcome);
-// history, forget
-void add_memory_commands(CLI::App& app, Outcome& outcome);
-// state export, state import
-void add_state_commands(CLI::App& app, Outcome& outcome);
-// reload
-void add_reload_command(CLI::App& app, Outcome& outcome);
-// doctor
-void add_doctor_command(CLI::App& app, Outcome& outcome);
-// hidden: for the package and its build
-void add_package_commands(CLI::App& app, Outcome& outcome);
-// top
-void add_top_command(CLI::App& app, Outcome& outcome);
-// explain
-void add_explain_command(CLI::App& app, Outcome& outcome);
-// events
-void add_events_command(CLI::App& app, Outcome& outcome);
-// confirm, allow
-void add_order_commands(CLI::App& app, Outcome& outcome);
-// off, on
-void add_off_commands(CLI::App& app, Outcome& outcome);
+using AddCommands = void(CLI::App& app, Outcome& outcome);
+AddCommands add_run_commands;     // run, check, replay
+AddCommands add_look_commands;    // status, blocks
+AddCommands add_block_commands;   // block, unblock, flush, arm
+AddCommands add_memory_commands;  // history, forget
+AddCommands add_state_commands;   // state export, state import
+AddCommands add_reload_command;   // reload
+AddCommands add_doctor_command;   // doctor
+AddCommands add_package_commands; // hidden: for the package and its build
+AddCommands add_top_command;      // top
+AddCommands add_explain_command;  // explain
+AddCommands add_events_command;   // events
+AddCommands add_order_commands;   // confirm, allow
+AddCommands add_off_commands;     // off, on
 
 // Says why not, on stderr, in one line.
 int refuse(const std::string& why, Exit code = kRefused);

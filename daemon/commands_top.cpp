@@ -67,6 +67,7 @@ std::string header(const Json& top) {
   const auto& per_s = top["per_s"];
   const auto each = [&](const char* key) { return rate(per_s.value(key, 0.0)); };
   std::string text = "sipward " + top.value("mode", "") + ", " + top.value("time", "").substr(11, 8) + " UTC";
+  if (!top["off"].is_null()) text += ", SWITCHED OFF: nobody is blocked (`sipward on`)";
   if (top.value("dry_run", false)) text += ", dry run: nobody is blocked";
   if (top["learning"].is_string()) text += ", learning until " + top.value("learning", "").substr(0, 16) + "Z";
   if (top.value("server_unwell", false)) text += ", OUR SERVER IS UNWELL: only scanners are blocked";

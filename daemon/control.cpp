@@ -146,23 +146,12 @@ void Control::run() {
   while (!stopping_) {
     wait();
     read_signals();
-    follow_clock();
-    follow_host();
-    watch_ports();
-    watch_lengths();
-    watch_servers();
-    watch_tcp_peers();
+    look_around();
     tend_state();
     tell_counts();
     collect(blocks_.expire(monotonic_now())); // before new offences: an offender may be back already
     dataplane_->drain([this](const policy::Offence& offence) { hear(offence); });
-    follow_logins();
-    follow_allow_book();
-    end_unconfirmed();
-    end_forced();
-    end_allowances();
-    end_immunity();
-    follow_off();
+    end_what_is_due();
     enforce();
     reconcile();
     socket_->serve([this](std::string_view request) { return answer(request); },
@@ -172,6 +161,27 @@ void Control::run() {
     feed_watchdog();
   }
   stop();
+}
+
+// What is so around us, and how those fare whom we protect.
+void Control::look_around() {
+  follow_clock();
+  follow_host();
+  follow_logins();
+  follow_allow_book();
+  watch_ports();
+  watch_lengths();
+  watch_servers();
+  watch_tcp_peers();
+}
+
+// What an operator ordered for a time.
+void Control::end_what_is_due() {
+  end_unconfirmed();
+  end_forced();
+  end_allowances();
+  end_immunity();
+  follow_off();
 }
 
 // Sleeps until something happens or the next block ends.

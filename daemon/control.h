@@ -68,6 +68,8 @@ private:
 
   void wait();
   void read_signals();
+  void look_around();
+  void end_what_is_due();
   void follow_clock();
   void follow_host();
   void watch_ports();

@@ -162,6 +162,8 @@ Paragraph what_comes_next(const Json& facts) {
     part.lines.push_back("Whatever it does, it is not blocked.");
     return part;
   }
+  if (facts.contains("off") && !facts["off"].is_null())
+    part.lines.push_back("sipward is switched off: whatever it does is only noted, until `sipward on`.");
   if (facts.value("dry_run", false)) part.lines.push_back("This is a dry run: whatever it does is only noted.");
   const std::string soft = facts.value("soft", "");
   if (soft == "suspended")

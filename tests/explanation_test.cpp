@@ -111,6 +111,11 @@ TEST_CASE("what would come next depends on who it is and on what goes on") {
     CHECK(says(told(facts), "Trusted as an office until 2026-12-06 01:02:03 UTC"));
     CHECK(says(told(facts), "it is never blocked as a whole by itself"));
   }
+  SECTION("switched off") {
+    CHECK_FALSE(says(told(facts), "switched off"));
+    facts["off"] = {{"since", "2026-11-22T01:02:03.000000Z"}, {"until", nullptr}};
+    CHECK(says(told(facts), "sipward is switched off: whatever it does is only noted"));
+  }
   SECTION("learning") {
     facts["learning"] = true;
     facts["soft"] = "logged";

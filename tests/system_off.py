@@ -60,6 +60,9 @@ class Off(LabTest):
         self.assertEqual((status["off"]["until"], status["off"]["reason"]), (None, "calls fail since\nmidnight"))
         self.assertTrue(status["nft"]["in_sync"])
         self.assertIn("OFF", self.does(daemon, "status"))
+        self.assertIn("SWITCHED OFF", self.does(daemon, "top", "--once"))
+        self.assertNotIn("OUT OF SYNC", self.does(daemon, "top", "--once"))
+        self.assertIn("switched off", self.does(daemon, "explain", ATTACKER))
         [line] = self.alerts(daemon, "off")
         self.assertIn("midnight", line)
 
