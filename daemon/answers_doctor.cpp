@@ -22,7 +22,7 @@ Answers::Result Answers::doctor(const Json&) {
               {"bad_checksum", counters.verdicts[static_cast<std::size_t>(policy::Why::BadChecksum)]},
               {"lost", dataplane.lost().rx},
               {"answers_unseen", control_.wellbeing_.state().answers_unseen},
-              {"in_sync", control_.in_sync_},
+              {"in_sync", control_.kernel_in_sync()},
               {"registered_users", users},
               {"most_registered", most},
               {"registrar", most > 0 ? to_string(prefix) : ""}};

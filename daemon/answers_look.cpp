@@ -57,10 +57,7 @@ Answers::Result Answers::status(const Json&) {
               {"immune", std::move(immune)},
               {"displaced", control_.blocks_.displaced()},
               {"prefixes_withheld", control_.blocks_.withheld()},
-              {"nft",
-               {{"in_sync", control_.table_intact() && there != control_.is_off()},
-                {"table", there},
-                {"repairs", control_.repairs()}}},
+              {"nft", {{"in_sync", control_.kernel_in_sync()}, {"table", there}, {"repairs", control_.repairs()}}},
               {"nic_drops", {{"nics", early.nics}, {"sources", early.sources}, {"refused", early.refused}}},
               {"hugepages", dataplane.on_hugepages()},
               {"telemetry", dataplane.telemetry_socket()}};

@@ -95,7 +95,6 @@ Answers::Result Answers::top(const Json& request) {
   else if (!ranked)
     std::ranges::stable_sort(rows, std::greater{}, [&](const Json& row) { return row[sort].get<std::uint64_t>(); });
   if (static_cast<std::int64_t>(rows.size()) > most) rows.resize(static_cast<std::size_t>(most));
-  const auto table = control_.nft_->installed();
   const auto& second = control_.last_second_;
   return Json{{"time", rfc3339(control_.clock_.at(now.time))},
               {"mode", control_.inline_mode() ? "inline" : "monitor"},
@@ -103,7 +102,7 @@ Answers::Result Answers::top(const Json& request) {
               {"off", off_json()},
               {"learning", control_.learning() ? Json(rfc3339(control_.learning_end())) : Json(nullptr)},
               {"server_unwell", control_.wellbeing_.state().unwell},
-              {"nft_in_sync", control_.table_intact() && (table && *table) != control_.is_off()},
+              {"nft_in_sync", control_.kernel_in_sync()},
               {"blocks", control_.blocks_.size()},
               {"limits", control_.blocks_.limits().size()},
               {"sources", control_.dataplane_->ledger().sources.occupancy().used},

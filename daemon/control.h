@@ -118,7 +118,8 @@ private:
   const policy::Block* meant(const nft::Element& element) const;
   void tell_repair(policy::Time now);
   std::uint64_t repairs() const noexcept; // since the start
-  bool table_intact() const noexcept;
+  bool
+  kernel_in_sync(); // asks the kernel: the table is there, or is meant not to be, and undisturbed as far as is known
 
   // `sipward off` and `on`: control_off.cpp.
   bool is_off() const noexcept { return off_.off; }

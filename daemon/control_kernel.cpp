@@ -51,7 +51,7 @@ void Control::read_counters(policy::BlockList::Changes& changes) {
     if (!packets) continue;
     if (change.kind == BlockChange::Kind::Removed) block.packets_dropped += *packets;
     if (change.kind == BlockChange::Kind::Extended)
-      block.limit ? blocks_.note_limited(block.subject, *packets) : blocks_.note_counted(block.subject, *packets);
+      blocks_.carry_over(block.subject, block.limit.has_value(), *packets);
   }
 }
 

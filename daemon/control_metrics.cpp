@@ -53,7 +53,7 @@ void Control::tell_metrics() {
                   .prefixes_withheld = blocks_.withheld(),
                   .blocks_displaced = blocks_.displaced(),
                   .latencies = latencies_,
-                  .in_sync = in_sync_,
+                  .in_sync = kernel_in_sync(),
                   .repairs = repairs(),
                   .state_written = state_trouble_.empty(),
                   .learning = learning(),

@@ -318,6 +318,9 @@ void Control::compare_part(policy::Time now) {
 }
 
 std::uint64_t Control::repairs() const noexcept { return tables_->repairs; }
-bool Control::table_intact() const noexcept { return in_sync_ && !tables_->found.any(); }
+bool Control::kernel_in_sync() {
+  const auto there = nft_->installed();
+  return in_sync_ && !tables_->found.any() && (there && *there) != is_off();
+}
 
 } // namespace sipward::daemon

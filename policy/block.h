@@ -72,10 +72,9 @@ struct Evidence {
   std::uint32_t successes = 0;
   std::uint32_t offenders = 0;  // of a prefix: how many of its hosts were blocked
   std::uint32_t registered = 0; // users of this source who registered with success: what a block would cut off
-  std::uint32_t tcp_peers =
-      0;                  // and TCP or TLS connections from there to our SIP ports that have lasted: phones as well
-  std::uint8_t share = 0; // of all that our server answered with success lately, in percent
-  std::uint8_t soft_marks = 0; // the most that one of its messages had
+  std::uint32_t tcp_peers = 0;  // lasting TCP and TLS connections from there to our SIP ports: phones as well
+  std::uint8_t share = 0;       // of all that our server answered with success lately, in percent
+  std::uint8_t soft_marks = 0;  // the most that one of its messages had
   bool trusted = false;
 };
 

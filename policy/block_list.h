@@ -121,11 +121,8 @@ public:
   // What the kernel has counted for a block that stands, since it was added or renewed.
   void note_dropped(const Subject& subject, std::uint64_t packets, Time now);
   Changes expire(Time now);
-  // What the kernel had counted for a limit when it was extended: it counts anew after that.
-  void note_limited(const Subject& host, std::uint64_t packets) { carry_over(host, true, packets); }
-  // The same for a block, when the kernel's table is made anew or its element is.
-  void note_counted(const Subject& subject, std::uint64_t packets) { carry_over(subject, false, packets); }
-  void carry_over(const Subject& subject, bool limited, std::uint64_t packets); // either
+  // What the kernel had counted for a block, or for a limit, whose element is made anew: it counts from nothing again.
+  void carry_over(const Subject& subject, bool limited, std::uint64_t packets);
 
   // By hand: a host, or a prefix of any length. `wholly`: it loses every packet. The error is a sentence for the
   // operator.

@@ -127,10 +127,10 @@ TEST_CASE("what a limit dropped is told whole at its end, though its counter beg
   BlockList list({.ladder = {5min}});
   list.convict(limited(offence(kOffice, 0s)));
   REQUIRE(told(list.convict(limited(offence(kOffice, 3min)))) == "~%198.51.100.66/32 extended");
-  list.note_limited(list.host_subject(address(kOffice)), 1000);
+  list.carry_over(list.host_subject(address(kOffice)), true, 1000);
   list.convict(limited(offence(kOffice, 6min)));
-  list.note_limited(list.host_subject(address(kOffice)), 500);
-  list.note_limited(list.host_subject(address("203.0.113.1")), 1); // nobody's
+  list.carry_over(list.host_subject(address(kOffice)), true, 500);
+  list.carry_over(list.host_subject(address("203.0.113.1")), true, 1); // nobody's
   CHECK(list.expire(at(11min))[0].block.packets_dropped == 1500);
 }
 

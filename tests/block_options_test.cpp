@@ -114,7 +114,7 @@ TEST_CASE("what the kernel counted before its table was made anew is kept") {
   list.convict(offence("198.51.100.1", 0s, kProven));
   const auto subject = list.host_subject(address("198.51.100.1"));
   for (const auto& due : list.count_due(at(4min + 10s))) list.note_dropped(due, 100, at(4min + 10s));
-  list.note_counted(subject, 130);
+  list.carry_over(subject, false, 130);
   CHECK(list.find(subject)->packets_dropped == 130);
   // It had sent after the list last heard of it, so it goes on; the new counter's zero says nothing against that.
   for (const auto& due : list.count_due(at(5min))) list.note_dropped(due, 0, at(5min));
