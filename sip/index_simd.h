@@ -49,9 +49,15 @@ struct Found {
 //   |  |       |   |       |
 //   0  1       2   3       4
 inline std::uint16_t* first_place(Index& out) noexcept { return &out.places[1].begin; }
-static_assert(sizeof(Index::places) >= (2 * (kMaxHeaders + 1) + kBlock + kPlacesAtOnce) * sizeof(std::uint16_t));
+// The block with the header beyond kMaxHeaders is the last one looked at.
+static_assert(sizeof(Index::places) >= (2 * (kMaxHeaders + 1) + kBlock) * sizeof(std::uint16_t));
+
+// What ends the search for a header's colon: Colon, wherever it is; Line, the end of its first line too. With Line each
+// header has two places, whatever is in it, but the second one has to be looked at.
+enum class Stop { Colon, Line };
 
 // The first stride, block by block.
+template<Stop kStop>
 class Finder {
 public:
   Finder(const Extent& extent, Index& out) noexcept
@@ -75,16 +81,24 @@ private:
     find_lines(before, octets, begins, odd);
     if (odd != 0) [[unlikely]]
       begins &= ~odd;
-    // Adding a bit where a header begins carries it over whatever is no colon, to the first one that is.
-    const std::uint64_t others = octets.not_equal(':'), open = begins | open_, sum = open + others;
-    const std::uint64_t places = begins | (sum & ~others);
+    // Adding a bit where a header begins (with Line: behind that) carries it over whatever is no stop, to the first
+    // one.
+    std::uint64_t others = octets.not_equal(':'), open = begins;
+    if constexpr (kStop == Stop::Line) {
+      others &= octets.not_equal('\n');
+      open <<= 1;
+    }
+    open |= open_;
+    const std::uint64_t sum = open + others, places = begins | (sum & ~others);
     open_ = sum < open;
+    if constexpr (kStop == Stop::Line) open_ |= begins >> 63;
     if (odd != 0) [[unlikely]] {
-      for (std::uint64_t rest = odd; rest != 0; rest = _blsr_u64(rest)) {
+      const std::uint64_t ends = odd & (octets.equal('\r') | octets.equal('\n'));
+      folded_ |= ends != odd;
+      for (std::uint64_t rest = ends; rest != 0; rest = _blsr_u64(rest)) {
         const std::size_t line = at + _tzcnt_u64(rest);
-        if (line >= limit_) break;
         const bool cr = data_[line] == '\r';
-        if (!(data_[line] == '\n' || (cr && (line + 1 == limit_ || data_[line + 1] == '\n')))) {
+        if (cr && line + 1 < limit_ && data_[line + 1] != '\n') {
           folded_ = true;
           continue;
         }
@@ -104,6 +118,7 @@ private:
   }
 
   [[gnu::always_inline]] Found result() noexcept {
+    if (kStop == Stop::Line && !blank_ && open_ != 0) *next_++ = static_cast<std::uint16_t>(limit_);
     Found found{static_cast<std::size_t>(next_ - places_), headers_, limit_, body_, blank_};
     if ((headers_ > 0 || blank_) && !folded_) [[likely]] { // nothing stands between the start line and these
       found.first_lf = places_[0] - 1u;
@@ -119,7 +134,7 @@ private:
   PlaceWriter writer_;
   std::size_t body_ = 0;
   std::size_t headers_ = 0;
-  std::uint64_t open_ = 0; // 1: a header has begun, and its colon is still to come
+  std::uint64_t open_ = 0; // 1: a header has begun, and its stop is still to come
   bool blank_ = false, folded_ = false;
 };
 
@@ -161,6 +176,20 @@ consteval std::uint32_t long_kinds() {
 }
 constexpr std::uint32_t kLongKinds = long_kinds();
 
+// The kind of the header whose name, with white space behind it perhaps, is [begin, end).
+[[gnu::always_inline]] inline std::size_t kind_of(const char* data, std::size_t begin, std::size_t end) noexcept {
+  while (end > begin && is_control_or_space(data[end - 1]) && is_white(data[end - 1])) --end;
+  if (end == begin) [[unlikely]]
+    return 0;
+  if (end >= 16) [[likely]] {
+    std::int32_t lows = 0;
+    const std::size_t kind = look_up(data, begin, end, lows);
+    if ((kLongKinds >> kind & 1) == 0) [[likely]]
+      return kind;
+  }
+  return static_cast<std::size_t>(header_of({data + begin, end - begin}));
+}
+
 // No empty line was found: where does the last header end? A header that is cut there is none.
 inline std::size_t end_without_blank(const Extent& extent, std::size_t& headers, const Index& out) noexcept {
   const char* const data = extent.data;
@@ -173,44 +202,37 @@ inline std::size_t end_without_blank(const Extent& extent, std::size_t& headers,
   return end;
 }
 
-// The second stride, where something is out of the ordinary.
-[[gnu::noinline]] void read_odd_headers(const Extent& extent, const Found& found, Index& out) noexcept {
+// Where the colon of the header is whose first line has none behind its first octet, but ends at `stop`; or its last
+// octet.
+[[gnu::noinline]] std::uint16_t colon_of(const Extent& extent, std::size_t begin, std::size_t stop,
+                                         std::size_t end) noexcept {
   const char* const data = extent.data;
-  // Which place is what: only a header begins behind an LF.
-  constexpr std::uint16_t kNone = 0xffff;
-  const std::array<Index::Place, std::tuple_size_v<decltype(out.places)>> copy = out.places;
-  const std::uint16_t* const places = &copy[1].begin;
-  std::size_t headers = 0;
-  for (std::size_t k = 0; k < found.places && headers <= kMaxHeaders; ++k) {
-    const std::uint16_t place = places[k];
-    if (data[place - 1] == '\n')
-      out.places[++headers] = {place, data[place] == ':' ? place : kNone};
-    else if (out.places[headers].colon == kNone)
-      out.places[headers].colon = place;
+  if (data[begin] == ':') return static_cast<std::uint16_t>(begin);
+  if (stop + 1 < end) { // a line continues it
+    const void* colon = std::memchr(data + stop, ':', end - 1 - stop);
+    if (colon) return static_cast<std::uint16_t>(static_cast<const char*>(colon) - data);
   }
+  return static_cast<std::uint16_t>(end - 1);
+}
+
+// The second stride, where something is out of the ordinary.
+[[gnu::noinline]] void read_odd_headers(const Extent& extent, Found found, Index& out) noexcept {
+  const char* const data = extent.data;
+  if (found.places != 2 * found.headers) found = Finder<Stop::Line>(extent, out).find();
+  std::size_t headers = found.headers;
   if (headers > kMaxHeaders)
     headers = kMaxHeaders, out.body = 0;
-  else
-    out.places[headers + 1].begin =
-        static_cast<std::uint16_t>(found.blank ? places[found.places] : end_without_blank(extent, headers, out));
+  else if (!found.blank)
+    out.places[headers + 1].begin = static_cast<std::uint16_t>(end_without_blank(extent, headers, out));
   out.header_count = static_cast<std::uint16_t>(headers);
 
   for (std::size_t i = 1; i <= headers; ++i) {
-    auto& [begin, colon] = out.places[i];
-    std::size_t name_end = begin, kind = 0;
-    std::int32_t lows = 0;
-    if (colon == kNone)
-      colon = static_cast<std::uint16_t>(out.places[i + 1].begin - 1u);
-    else
-      name_end = colon;
-    while (name_end > begin && is_white(data[name_end - 1])) --name_end;
-    if (name_end > begin) [[likely]] {
-      if (name_end >= 16) [[likely]]
-        kind = look_up(data, begin, name_end, lows);
-      if (name_end < 16 || (kLongKinds >> kind & 1) != 0) [[unlikely]]
-        kind = static_cast<std::size_t>(header_of({data + begin, name_end - begin}));
-    }
-    out.kinds[i] = static_cast<Header>(kind);
+    const std::size_t begin = out.places[i].begin;
+    std::size_t colon = out.places[i].colon;
+    if (colon >= extent.limit || data[colon] != ':' || data[begin] == ':') [[unlikely]]
+      colon = out.places[i].colon = colon_of(extent, begin, colon, out.places[i + 1].begin);
+    const bool has_colon = colon < extent.limit && data[colon] == ':';
+    out.kinds[i] = static_cast<Header>(has_colon ? kind_of(data, begin, colon) : 0);
   }
   count_repeated_kinds(out);
 }
@@ -266,7 +288,7 @@ inline std::size_t end_without_blank(const Extent& extent, std::size_t& headers,
 
 [[gnu::always_inline]] inline void index_message(const Extent& extent, Index& out) noexcept {
   const char* const data = extent.data;
-  const Found found = Finder(extent, out).find();
+  const Found found = Finder<Stop::Colon>(extent, out).find();
   const std::size_t end = found.first_lf - (found.first_lf > 0 && data[found.first_lf - 1] == '\r');
   if ((found.first_lf == extent.limit && extent.limit < extent.size) || !index_start_line(extent, end, out))
       [[unlikely]] {

@@ -118,23 +118,28 @@ private:
 // Writes where bits of one block after another are set, beginning with the block at octet 1.
 class PlaceWriter {
 public:
-  // The first sixteen of the next block, which is that at `at`; anything may stand behind those, up to out[15].
-  [[gnu::always_inline]] void write(std::uint64_t bits, std::size_t, std::uint16_t* out) noexcept {
+  // The next block is that at `at`, and has `count` bits set.
+  [[gnu::always_inline]] void write(std::uint64_t bits, std::size_t, std::uint32_t count, std::uint16_t* out) noexcept {
     alignas(64) static constexpr std::uint8_t kIota[64] = {
         0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
         22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
         44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
     const __m512i places = _mm512_maskz_compress_epi8(bits, _mm512_load_si512(kIota));
-    const __m256i wide = _mm256_cvtepu8_epi16(_mm512_castsi512_si128(places));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_add_epi16(wide, at_));
+    store(_mm512_castsi512_si128(places), out);
+    if (count > 16) [[unlikely]] {
+      store(_mm512_extracti32x4_epi32(places, 1), out + 16);
+      store(_mm512_extracti32x4_epi32(places, 2), out + 32);
+      store(_mm512_extracti32x4_epi32(places, 3), out + 48);
+    }
     at_ = _mm256_add_epi16(at_, _mm256_set1_epi16(kBlock));
   }
 
 private:
+  [[gnu::always_inline]] void store(__m128i places, std::uint16_t* out) const noexcept {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_add_epi16(_mm256_cvtepu8_epi16(places), at_));
+  }
   __m256i at_ = _mm256_set1_epi16(1);
 };
-constexpr std::uint32_t kPlacesAtOnce = 16;
-
 #else
 
 // Up to 64 octets at `at` of `readable` >= 64. Near the end the last 64 octets are loaded, and the bits moved down.
@@ -222,28 +227,25 @@ private:
 
 class PlaceWriter {
 public:
-  [[gnu::always_inline]] void write(std::uint64_t bits, std::size_t at, std::uint16_t* out) noexcept {
-    for (int i = 0; i < 8; ++i) {
-      out[i] = static_cast<std::uint16_t>(at + _tzcnt_u64(bits));
+  [[gnu::always_inline]] void write(std::uint64_t bits, std::size_t at, std::uint32_t count,
+                                    std::uint16_t* out) noexcept {
+    const auto next = [&bits, at] {
+      const auto place = static_cast<std::uint16_t>(at + _tzcnt_u64(bits));
       bits = _blsr_u64(bits);
-    }
+      return place;
+    };
+    for (std::uint32_t i = 0; i < 8; ++i) out[i] = next();
+    for (std::uint32_t i = 8; i < count; ++i) [[unlikely]] out[i] = next();
   }
 };
-constexpr std::uint32_t kPlacesAtOnce = 8;
 
 #endif
 
-// Appends the place of each bit set in the block at `at`: as many at once as the processor can, the rest one by one.
+// Appends the place of each bit set in the block at `at`; up to kBlock may be written, whatever they mean.
 [[gnu::always_inline]] inline std::uint16_t* append(PlaceWriter& writer, std::uint16_t* out, std::uint64_t bits,
                                                     std::size_t at) noexcept {
   const auto count = static_cast<std::uint32_t>(_mm_popcnt_u64(bits));
-  writer.write(bits, at, out);
-  if (count > kPlacesAtOnce) [[unlikely]] {
-    for (std::uint32_t i = 0; i < count; ++i) {
-      out[i] = static_cast<std::uint16_t>(at + _tzcnt_u64(bits));
-      bits = _blsr_u64(bits);
-    }
-  }
+  writer.write(bits, at, count, out);
   return out + count;
 }
 

@@ -93,7 +93,7 @@ enum class Malformation : std::uint8_t {
   BadContentLength,         // negative, or not a number
   ConflictingContentLength, // two that differ, or more than eight
   TruncatedBody,            // Content-Length beyond the end of the datagram
-  TooManyParameters,        // more than 24 in one value; the further ones were not read
+  TooManyParameters,        // more than 24 in one value, or many in several; the further ones were not read
 };
 std::string_view to_string(Malformation malformation) noexcept;
 
@@ -148,9 +148,9 @@ struct Message {
 
   // The topmost Via. via_sent_by is host and port as written; via_rport is empty where the parameter has no value.
   Span via, via_transport, via_sent_by, via_branch, via_rport, via_received;
-  Span contact, contact_user, contact_host; // the first one; hosts stand without the brackets of an IPv6 reference
-  Digest authorization, proxy_authorization;
-  Digest www_authenticate, proxy_authenticate;
+  Span contact, contact_user, contact_host;    // the first one; hosts stand without the brackets of an IPv6 reference
+  Digest authorization, proxy_authorization;   // of a request
+  Digest www_authenticate, proxy_authenticate; // of a response
   Span content_type;
 
   static constexpr std::uint32_t kAbsent = 0xffff'ffff;

@@ -22,21 +22,21 @@ public:
     const std::size_t end = index.places[i + 1].begin - 1u;
     return text::trim(datagram_, std::min<std::size_t>(index.places[i].colon + 1u, end), end);
   }
-  bool address(Span value, const Party& out, bool& too_many) const noexcept {
+  bool address(Span value, const Party& out, ParamLimit& limit) const noexcept {
     const Address address = read_address(datagram_, value);
     out.display = address.display;
     out.user = address.user;
     out.host = address.host;
-    out.tag = read_tag(datagram_, address.params, value.end, too_many);
+    out.tag = read_tag(datagram_, address.params, value.end, limit);
     return address.good;
   }
-  bool via(Span value, const ViaParts& out, bool& too_many) const noexcept {
-    return read_via(datagram_, value, out, too_many);
+  bool via(Span value, const ViaParts& out, ParamLimit& limit) const noexcept {
+    return read_via(datagram_, value, out, limit);
   }
   bool cseq(Span value, Span, Method, std::uint32_t& number, Span& method, Method& kind) const noexcept {
     return read_cseq(datagram_, value, number, method, kind);
   }
-  Digest digest(Span value, bool& too_many) const noexcept { return read_digest(datagram_, value, too_many); }
+  Digest digest(Span value, ParamLimit& limit) const noexcept { return read_digest(datagram_, value, limit); }
   bool number(Span value, std::uint32_t& out) const noexcept { return read_number(value.in(datagram_), out); }
 
 private:

@@ -44,7 +44,7 @@ public:
     read_cseq_header();
     read_rest();
     read_body();
-    if (too_many_) blame(Malformation::TooManyParameters);
+    if (limit_.exceeded) blame(Malformation::TooManyParameters);
   }
 
 private:
@@ -74,27 +74,27 @@ private:
     message_.via = value(Header::Via);
     const ViaParts parts{message_.via_transport, message_.via_sent_by, message_.via_branch, message_.via_rport,
                          message_.via_received};
-    if (!values_.via(message_.via, parts, too_many_)) blame(Malformation::BadVia);
+    if (!values_.via(message_.via, parts, limit_)) blame(Malformation::BadVia);
   }
 
   [[gnu::always_inline]] void read_parties() noexcept {
     Message& m = message_;
     if (has(Header::From)) {
       m.from = value(Header::From);
-      if (!values_.address(m.from, {m.from_display, m.from_user, m.from_host, m.from_tag}, too_many_))
+      if (!values_.address(m.from, {m.from_display, m.from_user, m.from_host, m.from_tag}, limit_))
         blame(Malformation::BadFrom);
     }
     if (has(Header::To)) {
       m.to = value(Header::To);
-      if (!values_.address(m.to, {m.to_display, m.to_user, m.to_host, m.to_tag}, too_many_)) blame(Malformation::BadTo);
+      if (!values_.address(m.to, {m.to_display, m.to_user, m.to_host, m.to_tag}, limit_)) blame(Malformation::BadTo);
     }
     if (has(Header::Contact)) {
       struct {
         Span display, user, host, tag;
       } contact;
-      bool too_many = false; // its parameters are of no interest, nor is its shape
+      ParamLimit limit; // its parameters are of no interest, nor is its shape
       m.contact = value(Header::Contact);
-      values_.address(m.contact, {contact.display, contact.user, contact.host, contact.tag, false}, too_many);
+      values_.address(m.contact, {contact.display, contact.user, contact.host, contact.tag, false}, limit);
       m.contact_user = contact.user;
       m.contact_host = contact.host;
     }
@@ -120,13 +120,16 @@ private:
     message_.content_type = value(Header::ContentType);
     if (has(Header::MaxForwards)) values_.number(value(Header::MaxForwards), message_.max_forwards);
     if (has(Header::Expires)) values_.number(value(Header::Expires), message_.expires);
-    read_digest_header(Header::Authorization, message_.authorization);
-    read_digest_header(Header::ProxyAuthorization, message_.proxy_authorization);
-    read_digest_header(Header::WwwAuthenticate, message_.www_authenticate);
-    read_digest_header(Header::ProxyAuthenticate, message_.proxy_authenticate);
+    if (message_.method_token.present()) {
+      read_digest_header(Header::Authorization, message_.authorization);
+      read_digest_header(Header::ProxyAuthorization, message_.proxy_authorization);
+    } else {
+      read_digest_header(Header::WwwAuthenticate, message_.www_authenticate);
+      read_digest_header(Header::ProxyAuthenticate, message_.proxy_authenticate);
+    }
   }
   [[gnu::always_inline]] void read_digest_header(Header header, Digest& out) noexcept {
-    if (has(header)) out = values_.digest(value(header), too_many_);
+    if (has(header)) out = values_.digest(value(header), limit_);
   }
 
   [[gnu::always_inline]] void read_body() noexcept {
@@ -159,7 +162,7 @@ private:
   const Index& index_;
   const Values& values_;
   Message& message_;
-  bool too_many_ = false;
+  ParamLimit limit_;
 };
 
 } // namespace

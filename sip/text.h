@@ -26,6 +26,7 @@ private:
   bool in_[256] = {};
 };
 
+inline constexpr Octets256 kWhite{" \t\r\n"};
 // RFC 3261, section 25.1.
 inline constexpr Octets256 kToken{"-.!%*_+`'~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"};
 constexpr bool is_token(char c) noexcept { return kToken(c); }
@@ -44,7 +45,14 @@ constexpr Span span(std::size_t begin, std::size_t end) noexcept {
 
 // [begin, end) without the white space at both ends. Where nothing is left, the span is empty at `end`.
 constexpr Span trim(std::string_view datagram, std::size_t begin, std::size_t end) noexcept {
+  const auto all_white = [datagram](std::size_t i) { // four at a time, because a flood of them is as long as it likes
+    int white = 0;
+    for (std::size_t k = 0; k < 4; ++k) white += kWhite(datagram[i + k]);
+    return white == 4;
+  };
+  while (begin + 4 <= end && all_white(begin)) begin += 4;
   while (begin < end && is_space(datagram[begin])) ++begin;
+  while (begin + 4 <= end && all_white(end - 4)) end -= 4;
   while (end > begin && is_space(datagram[end - 1])) --end;
   return span(begin, end);
 }

@@ -91,7 +91,7 @@ public:
     const std::size_t space = _tzcnt_u64(spaces), sent_by = space + 1;
     const std::size_t stop = std::min<std::size_t>(_tzcnt_u64(semicolons), size_);
     std::uint64_t head;
-    if (room_ < 8 || _mm_popcnt_u64(semicolons) > kMaxParams) [[unlikely]]
+    if (room_ < 8 || _mm_popcnt_u64(semicolons) > kFreeParams) [[unlikely]]
       return false;
     std::memcpy(&head, text_, sizeof head);
     if ((head & 0xffff'ffff'ffdf'dfdf) != 0x2f30'2e32'2f50'4953 || space <= 8) [[unlikely]]
@@ -129,7 +129,7 @@ private:
     return std::bit_cast<Span>(static_cast<std::uint32_t>(begin | end << 16) + origin_);
   }
   [[gnu::always_inline]] bool read_tag(std::uint64_t parameters, std::uint64_t ends, Span& tag) const noexcept {
-    if (_mm_popcnt_u64(parameters) > kMaxParams) [[unlikely]]
+    if (_mm_popcnt_u64(parameters) > kFreeParams) [[unlikely]]
       return false;
     for (; parameters != 0; parameters = _blsr_u64(parameters)) {
       const std::size_t name = _tzcnt_u64(parameters) + 1;

@@ -163,20 +163,18 @@ public:
     return out;
   }
 
-  [[gnu::always_inline]] Span tag(std::size_t from, bool& too_many) const noexcept {
+  [[gnu::always_inline]] Span tag(std::size_t from, ParamLimit& limit) const noexcept {
     Span out;
-    int left = kMaxParams;
-    bits_.each_delimiter<false>(from, value_.end, [&](std::size_t at) {
-      if (left-- == 0) return too_many = true, false;
-      const std::size_t i = skip_space(at + 1, value_.end);
-      if (!named(i, Letters("tag"))) return true;
-      out = param_value(i + 3);
+    each_parameter<false>(from, value_.end, limit, [&](Octets name) {
+      if (!named(name, Letters("tag"))) [[likely]]
+        return true;
+      out = param_value(name.at + 3);
       return false;
     });
     return out;
   }
 
-  [[gnu::always_inline]] bool via(const ViaParts& out, bool& too_many) const noexcept {
+  [[gnu::always_inline]] bool via(const ViaParts& out, ParamLimit& limit) const noexcept {
     const std::size_t end = value_.end;
     std::size_t i = value_.begin;
     if (starts(i, Letters("sip/2.0/"))) [[likely]] {
@@ -195,49 +193,40 @@ public:
     out.sent_by = trimmed(i, sent_by_end);
     bool good = !out.transport.empty() && !out.sent_by.empty();
 
-    int left = kMaxParams;
-    bits_.each_delimiter<false>(sent_by_end, end, [&](std::size_t at) {
-      if (left-- == 0) return too_many = true, false;
-      const std::size_t name = skip_space(at + 1, end);
-      if (name < end && (data_[name] == ';' || data_[name] == ',')) good = false;
-      const char letter = name < end ? static_cast<char>(data_[name] | 0x20) : '\0';
-      if (letter != 'b' && letter != 'r') return true;
-      if (!out.branch.present() && named(name, Letters("branch")))
-        out.branch = param_value(name + 6);
-      else if (!out.rport.present() && named(name, Letters("rport")))
-        out.rport = param_value(name + 5);
-      else if (!out.received.present() && named(name, Letters("received")))
-        out.received = param_value(name + 8);
+    each_parameter<false>(sent_by_end, end, limit, [&](Octets name) {
+      const auto letter = static_cast<char>(name.word);
+      if (letter == ';' || letter == ',') [[unlikely]]
+        good = false; // nothing between two separators
+      else if (named(name, Letters("branch")))
+        take(out.branch, name.at + 6);
+      else if (named(name, Letters("rport")))
+        take(out.rport, name.at + 5);
+      else if (named(name, Letters("received")))
+        take(out.received, name.at + 8);
       return true;
     });
     return good;
   }
 
-  [[gnu::always_inline]] Digest digest(bool& too_many) const noexcept {
+  [[gnu::always_inline]] Digest digest(ParamLimit& limit) const noexcept {
     Digest out;
     out.value = value_;
-    int left = kMaxParams;
-    const auto read = [&](std::size_t from) {
-      const std::size_t i = skip_space(from, value_.end);
-      const char letter = i < value_.end ? static_cast<char>(data_[i] | 0x20) : '\0';
-      if (letter != 'u' && letter != 'r' && letter != 'n') return; // a flood of others costs little
+    const auto read = [&](Octets name) {
+      const auto letter = static_cast<char>(name.word | 0x20);
       if (letter == 'n') {
-        if (!out.nonce.present() && named(i, Letters("nonce"))) out.nonce = param_value(i + 5);
+        if (named(name, Letters("nonce"))) take(out.nonce, name.at + 5);
       } else if (letter == 'r') {
-        if (!out.realm.present() && named(i, Letters("realm"))) out.realm = param_value(i + 5);
-        if (!out.response.present() && named(i, Letters("response"))) out.response = param_value(i + 8);
-      } else {
-        if (!out.username.present() && named(i, Letters("username"))) out.username = param_value(i + 8);
-        if (!out.uri.present() && named(i, Letters("uri"))) out.uri = param_value(i + 3);
+        if (named(name, Letters("realm"))) take(out.realm, name.at + 5);
+        if (named(name, Letters("response"))) take(out.response, name.at + 8);
+      } else if (letter == 'u') {
+        if (named(name, Letters("username"))) take(out.username, name.at + 8);
+        if (named(name, Letters("uri"))) take(out.uri, name.at + 3);
       }
+      return true;
     };
     const std::size_t scheme_end = bits_.find<Spaces>(value_.begin, value_.end);
-    read(scheme_end);
-    bits_.each_delimiter<true>(scheme_end, value_.end, [&](std::size_t at) {
-      if (left-- == 0) return too_many = true, false;
-      read(at + 1);
-      return true;
-    });
+    read(name_behind(scheme_end - 1));
+    each_parameter<true>(scheme_end, value_.end, limit, read);
     return out;
   }
 
@@ -265,22 +254,60 @@ private:
     return true;
   }
 
-  // Does this word stand at i?
-  [[gnu::always_inline]] bool starts(std::size_t i, Letters word) const noexcept {
-    if (i + word.size > value_.end) return false;
-    std::uint64_t octets = 0;
-    if (i + 8 <= readable_) [[likely]]
-      std::memcpy(&octets, data_ + i, sizeof octets);
-    else
-      std::memcpy(&octets, data_ + i, word.size);
+  // Eight octets of the value, or fewer and zeroes behind them.
+  struct Octets {
+    std::size_t at;
+    std::uint64_t word;
+  };
+  [[gnu::always_inline]] Octets octets_at(std::size_t i) const noexcept {
+    if (i >= value_.end) [[unlikely]]
+      return {i, 0};
+    const std::size_t over = i + 8 > readable_ ? i + 8 - readable_ : 0, size = value_.end - i;
+    std::uint64_t word;
+    std::memcpy(&word, data_ + i - over, sizeof word);
+    word >>= 8 * over;
+    if (size < 8) [[unlikely]]
+      word = _bzhi_u64(word, static_cast<std::uint32_t>(8 * size));
+    return {i, word};
+  }
+  // Those of the name that follows the delimiter.
+  [[gnu::always_inline]] Octets name_behind(std::size_t delimiter) const noexcept {
+    const Octets octets = octets_at(delimiter + 1);
+    if (static_cast<unsigned char>(octets.word) > ' ') [[likely]]
+      return octets;
+    return octets_at(skip_space(delimiter + 1, value_.end));
+  }
+  // Calls see(the octets of its name) for each parameter in [from, end), until it says false.
+  template<bool Commas, class See>
+  [[gnu::always_inline]] void each_parameter(std::size_t from, std::size_t end, ParamLimit& limit,
+                                             See see) const noexcept {
+    const int most = limit.of_value();
+    int seen = 0;
+    bits_.each_delimiter<Commas>(from, end, [&](std::size_t at) {
+      if (seen == most) return limit.exceeded = true, false;
+      ++seen;
+      return see(name_behind(at));
+    });
+    limit.count(seen);
+  }
+  [[gnu::always_inline]] static bool match(std::uint64_t octets, Letters word) noexcept {
     return ((octets ^ word.pattern) & word.mask) == 0;
   }
-  // Is it the whole name of the parameter at i?
-  [[gnu::always_inline]] bool named(std::size_t i, Letters word) const noexcept {
-    if (!starts(i, word)) return false;
-    const std::size_t next = i + word.size;
+  // Does this word stand at i?
+  [[gnu::always_inline]] bool starts(std::size_t i, Letters word) const noexcept {
+    return match(octets_at(i).word, word);
+  }
+  // Is it the whole name of the parameter that begins so?
+  [[gnu::always_inline]] bool named(Octets octets, Letters word) const noexcept {
+    if (!match(octets.word, word)) [[likely]]
+      return false;
+    const std::size_t next = octets.at + word.size;
     return next == value_.end || data_[next] == '=' || data_[next] == ';' || data_[next] == ',' ||
            is_white(data_[next]);
+  }
+  // The first parameter of a name counts, which ends at i.
+  [[gnu::always_inline]] void take(Span& out, std::size_t i) const noexcept {
+    if (!out.present()) out = param_value(i);
   }
   // What stands behind the `=` that follows a name ending at i; empty at i if there is none.
   [[gnu::always_inline]] Span param_value(std::size_t i) const noexcept {

@@ -65,11 +65,13 @@ bool escapes(std::string_view datagram, std::size_t i, std::size_t end) noexcept
 }
 
 // Calls see(i) for each delimiter in [i, end) outside quotes, until it says false. A comma, unless it delimits, ends it
-// as well. True: there were more than kMaxParams.
+// as well.
 template<class See>
-bool each_delimiter(std::string_view datagram, std::size_t i, std::size_t end, bool commas, See see) noexcept {
+void each_delimiter(std::string_view datagram, std::size_t i, std::size_t end, bool commas, ParamLimit& limit,
+                    See see) noexcept {
   bool quoted = false;
-  int left = kMaxParams;
+  int seen = 0;
+  const int most = limit.of_value();
   for (; i < end; ++i) {
     const char c = datagram[i];
     if (escapes(datagram, i, end)) {
@@ -77,12 +79,16 @@ bool each_delimiter(std::string_view datagram, std::size_t i, std::size_t end, b
     } else if (c == '"') {
       quoted = !quoted;
     } else if (!quoted && (c == ';' || c == ',')) {
-      if (c == ',' && !commas) return false;
-      if (left-- == 0) return true;
-      if (!see(i)) return false;
+      if (c == ',' && !commas) break;
+      if (seen == most) {
+        limit.exceeded = true;
+        break;
+      }
+      ++seen;
+      if (!see(i)) break;
     }
   }
-  return false;
+  limit.count(seen);
 }
 
 } // namespace
@@ -140,9 +146,9 @@ Address read_address(std::string_view datagram, Span value) noexcept {
   return out;
 }
 
-Span read_tag(std::string_view datagram, std::size_t params, std::size_t end, bool& too_many) noexcept {
+Span read_tag(std::string_view datagram, std::size_t params, std::size_t end, ParamLimit& limit) noexcept {
   Span tag;
-  too_many |= each_delimiter(datagram, params, end, false, [&](std::size_t i) {
+  each_delimiter(datagram, params, end, false, limit, [&](std::size_t i) {
     const Param param = param_at(datagram, i + 1, end);
     if (!equals(param.name.in(datagram), "tag")) return true;
     tag = param.value;
@@ -151,7 +157,7 @@ Span read_tag(std::string_view datagram, std::size_t params, std::size_t end, bo
   return tag;
 }
 
-bool read_via(std::string_view datagram, Span value, const ViaParts& out, bool& too_many) noexcept {
+bool read_via(std::string_view datagram, Span value, const ViaParts& out, ParamLimit& limit) noexcept {
   const std::size_t end = value.end;
   const std::size_t slash = find(datagram, value.begin, end, '/');
   const std::size_t slash2 = slash < end ? find(datagram, slash + 1, end, '/') : end;
@@ -166,7 +172,7 @@ bool read_via(std::string_view datagram, Span value, const ViaParts& out, bool& 
   out.sent_by = trim(datagram, i, sent_by_end);
   bool good = !out.transport.empty() && !out.sent_by.empty();
 
-  too_many |= each_delimiter(datagram, sent_by_end, end, false, [&](std::size_t delimiter) {
+  each_delimiter(datagram, sent_by_end, end, false, limit, [&](std::size_t delimiter) {
     const std::size_t next = skip_space(datagram, delimiter + 1, end);
     if (next < end && kListEnd(datagram[next])) good = false; // nothing between two separators
     const Param param = param_at(datagram, next, end);
@@ -190,7 +196,7 @@ bool read_cseq(std::string_view datagram, Span value, std::uint32_t& number, Spa
   return good;
 }
 
-Digest read_digest(std::string_view datagram, Span value, bool& too_many) noexcept {
+Digest read_digest(std::string_view datagram, Span value, ParamLimit& limit) noexcept {
   Digest out;
   out.value = value;
   const std::size_t end = value.end;
@@ -206,7 +212,7 @@ Digest read_digest(std::string_view datagram, Span value, bool& too_many) noexce
   };
   const std::size_t scheme_end = find(datagram, value.begin, end, kSpaces);
   read(scheme_end);
-  too_many |= each_delimiter(datagram, scheme_end, end, true, [&](std::size_t i) { return read(i + 1); });
+  each_delimiter(datagram, scheme_end, end, true, limit, [&](std::size_t i) { return read(i + 1); });
   return out;
 }
 

@@ -46,22 +46,21 @@ public:
   // Of the header at place i.
   Span value(const Index& index, std::size_t i) const noexcept { return trim(data_, readable_, index, i); }
   // (What is unusual is handed over part by part: a Party that goes elsewhere would have to stand in memory.)
-  [[gnu::always_inline]] bool address(Span value, const Party& out, bool& too_many) const noexcept {
+  [[gnu::always_inline]] bool address(Span value, const Party& out, ParamLimit& limit) const noexcept {
     const Word word(value);
     if (word.size() - 1 < kBlock - 1 && word.end + 4 <= readable_ &&
         read_usual_address(data_, word.begin, word.size(), out)) [[likely]]
       return true;
-    return other_address(data_, readable_, value, out.display, out.user, out.host, out.tag, out.wants_tag, too_many);
+    return other_address(data_, readable_, value, out.display, out.user, out.host, out.tag, out.wants_tag, limit);
   }
-  [[gnu::always_inline]] bool via(Span value, const ViaParts& out, bool& too_many) const noexcept {
+  [[gnu::always_inline]] bool via(Span value, const ViaParts& out, ParamLimit& limit) const noexcept {
     const Word word(value);
     if (word.size() - 9 < kBlock - 1 && word.end + 8 <= readable_ &&
         read_usual_via(data_, word.begin, word.size(), out)) [[likely]]
       return true;
-    return other_via(data_, readable_, value, out.transport, out.sent_by, out.branch, out.rport, out.received,
-                     too_many);
+    return other_via(data_, readable_, value, out.transport, out.sent_by, out.branch, out.rport, out.received, limit);
   }
-  Digest digest(Span value, bool& too_many) const noexcept { return any_digest(data_, readable_, value, too_many); }
+  Digest digest(Span value, ParamLimit& limit) const noexcept { return any_digest(data_, readable_, value, limit); }
   // A number in decimal digits, as text::number has it.
   [[gnu::always_inline]] bool number(Span value, std::uint32_t& out) const noexcept {
     const Word word(value);
@@ -108,7 +107,7 @@ private:
   // What is out of the ordinary. (Not members: whose `this` is handed on has to stand in memory, and be read again.)
   [[gnu::noinline]] static bool other_address(const char* data, std::size_t readable, Span value, Span& display,
                                               Span& user, Span& host, Span& tag, bool wants_tag,
-                                              bool& too_many) noexcept {
+                                              ParamLimit& limit) noexcept {
     if (value.size() - 1 < kBlock - 1 &&
         UsualValue(data, readable, value).address({display, user, host, tag, wants_tag})) [[likely]]
       return true;
@@ -117,21 +116,21 @@ private:
     display = address.display;
     user = address.user;
     host = address.host;
-    if (wants_tag) tag = reader.tag(address.params, too_many);
+    if (wants_tag) tag = reader.tag(address.params, limit);
     return address.good;
   }
   [[gnu::noinline]] static bool other_via(const char* data, std::size_t readable, Span value, Span& transport,
                                           Span& sent_by, Span& branch, Span& rport, Span& received,
-                                          bool& too_many) noexcept {
+                                          ParamLimit& limit) noexcept {
     const ViaParts out{transport, sent_by, branch, rport, received};
     if (value.size() - 1 < kBlock && UsualValue(data, readable, value).via(out)) [[likely]]
       return true;
     transport = sent_by = branch = rport = received = {};
-    return ValueReader(data, readable, value).via(out, too_many);
+    return ValueReader(data, readable, value).via(out, limit);
   }
   [[gnu::noinline]] static Digest any_digest(const char* data, std::size_t readable, Span value,
-                                             bool& too_many) noexcept {
-    return ValueReader(data, readable, value).digest(too_many);
+                                             ParamLimit& limit) noexcept {
+    return ValueReader(data, readable, value).digest(limit);
   }
   [[gnu::noinline]] static Span trim(const char* data, std::size_t readable, const Index& index,
                                      std::size_t i) noexcept {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <catch2/catch.hpp>
 
+#include <random>
 #include <string>
 
 #include "sip/first_look.h"
@@ -214,6 +215,95 @@ TEST_CASE("the limits hold") {
       "OPTIONS sip:a@b SIP/2.0\r\nX: " + std::string(kMaxHeaderOctets, 'x') + "\r\nUser-Agent: late\r\n\r\n";
   CHECK_FALSE(parse(Datagram(far)).user_agent.present());
   CHECK(parse(Datagram(std::string(70'000, 'A'))).kind == Kind::Malformed);
+}
+
+TEST_CASE("parameters are read as far as an honest message has them") {
+  const auto with = [](int via, int from, int digest) {
+    const auto times = [](int count, std::string_view unit) {
+      std::string out;
+      while (count-- > 0) out += unit;
+      return out;
+    };
+    return Datagram("REGISTER sip:b SIP/2.0\r\nVia: SIP/2.0/UDP h" + times(via - 1, ";x") +
+                    ";branch=z9hG4bKq\r\nFrom: <sip:a@b>" + times(from - 1, ";y=\"z\"") +
+                    ";tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 REGISTER\r\n"
+                    "Authorization: Digest username=\"a\"" +
+                    times(digest - 2, ", k=v") + ", nonce=\"n\"\r\n\r\n");
+  };
+  const struct {
+    const char* name;
+    int via, from, digest;
+    Malformation malformation;
+  } rows[] = {
+      {"the usual", 2, 1, 6, Malformation::None},
+      {"eight each, and a dozen in the credentials", 8, 8, 12, Malformation::None},
+      {"as many as one value may have", 24, 8, 8, Malformation::None},
+      {"one more", 25, 1, 6, Malformation::TooManyParameters},
+      {"as many as all of them may have beyond their eighth", 16, 16, 17, Malformation::None},
+      {"one more of those", 16, 16, 18, Malformation::TooManyParameters},
+  };
+  for (const auto& row : rows) {
+    INFO(row.name);
+    const Datagram d = with(row.via, row.from, row.digest);
+    const Message m = parse(d);
+    CHECK(to_string(m.malformation) == to_string(row.malformation));
+    CHECK(m == parse_plain(d));
+    CHECK(m.from_tag.in(d) == "1"); // what could be read is there all the same
+    CHECK(m.authorization.username.in(d) == "a");
+    CHECK(m.authorization.nonce.present() == (row.malformation == Malformation::None || row.digest == 6));
+  }
+}
+
+TEST_CASE("credentials are a request's, challenges a response's") {
+  const std::string headers =
+      "Via: SIP/2.0/UDP h\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 REGISTER\r\n"
+      "Authorization: Digest nonce=\"a\"\r\nWWW-Authenticate: Digest nonce=\"b\"\r\n\r\n";
+  const Datagram request("REGISTER sip:b SIP/2.0\r\n" + headers), response("SIP/2.0 401 No\r\n" + headers);
+  CHECK(parse(request).authorization.nonce.in(request) == "a");
+  CHECK_FALSE(parse(request).www_authenticate.nonce.present());
+  CHECK(parse(response).www_authenticate.nonce.in(response) == "b");
+  CHECK_FALSE(parse(response).authorization.nonce.present());
+}
+
+TEST_CASE("headers written oddly, in any order and cut anywhere, read the same in every way") {
+  constexpr std::string_view kHeaders[] = {"f:<sip:a@b>;tag=1\r\n",
+                                           "v: SIP/2.0/UDP a;b\r\n",
+                                           "l : 0\n",
+                                           "x:\n",
+                                           "To\t: \"a\" <sip:a>\n",
+                                           "User-Agent : x\r\n",
+                                           "a\n",
+                                           "v\n",
+                                           "\tb;c=\"d\"\r\n",
+                                           "m:*\n",
+                                           "CSeq: 1 REGISTER\r\n",
+                                           "Expires\r\n : 5\r\n",
+                                           " ,\n",
+                                           ":x:y\r\n",
+                                           ":\n",
+                                           "e:\n :\n",
+                                           "\rv: b\n",
+                                           "i: \r x\n",
+                                           "t\r\n\t\r\n"};
+  std::mt19937 random(3);
+  for (int round = 0; round < 400; ++round) {
+    std::string text = "REGISTER sip:a@b SIP/2.0\r\n";
+    const std::size_t size = 60 + random() % 1400, kinds = 1 + random() % std::size(kHeaders);
+    while (text.size() < size) text += kHeaders[random() % kinds];
+    text += round % 4 == 0 ? "" : "\r\nbody\n";
+    text.resize(text.size() - random() % 8);
+    const Datagram d(text);
+    INFO(text);
+    REQUIRE(parse(d) == parse_plain(d));
+    Index plain, fast;
+    index_plain(d, plain);
+    index(d, fast);
+    REQUIRE(fast.header_count == plain.header_count);
+    CHECK(fast.first == plain.first);
+    CHECK(fast.counts == plain.counts);
+    CHECK(fast.body == plain.body);
+    for (std::size_t i = 1; i <= fast.header_count; ++i) REQUIRE(fast.line(i, d) == plain.line(i, d));
+  }
 }
 
 TEST_CASE("what the fuzzer found stays found") {
