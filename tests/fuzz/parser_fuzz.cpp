@@ -157,8 +157,9 @@ void check_again(const Message& m, std::string_view datagram, Fenced& room) {
           m.www_authenticate.value.size() >
       kMaxHeaderOctets - 200)
     return;
+  const char* const start = m.method_token.present() ? "OPTIONS sip:x SIP/2.0" : "SIP/2.0 401 No";
   const std::string_view again =
-      room.at_end({"OPTIONS sip:x SIP/2.0\r\nf: ", text(m.from), "\r\nt: ", text(m.to), "\r\nv: ", text(m.via),
+      room.at_end({start, "\r\nf: ", text(m.from), "\r\nt: ", text(m.to), "\r\nv: ", text(m.via),
                    "\r\nm: ", text(m.contact), "\r\nAuthorization: ", text(m.authorization.value),
                    "\r\nWWW-Authenticate: ", text(m.www_authenticate.value), "\r\n\r\n"});
   const Message n = parse(again);
