@@ -186,6 +186,9 @@ void Judging::fetch_memories(const sip::Message& message) noexcept {
   user_ = user_hash(message);
   ledger_.transactions.prefetch(transaction_);
   ledger_.known_users.prefetch(user_);
+  if (message.method != sip::Method::Register) return;
+  opening_ = ledger_.hash({}, user_ ^ case_.place.key);
+  ledger_.transactions.prefetch(opening_);
 }
 
 // What is exempt from the rates weighs an eighth of another request, and what is above its ceiling goes: no class of
@@ -252,7 +255,7 @@ Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
   standing.retransmission = answers_challenge ? is_repeated_guess(transaction_, before, text(digest.response))
                                               : is_repeated(transaction_, before);
   if (standing.retransmission || standing.in_dialogue) return standing;
-  if (message.method == sip::Method::Register) standing.weight = weigh(transaction_, user_, answers_challenge);
+  if (message.method == sip::Method::Register) standing.weight = weigh(answers_challenge);
   // The request that was challenged is given back, once for each challenge: it was half of this one.
   if (answers_challenge && (*nonce & Ledger::kCredited) == 0) {
     put_echo(Echo::Nonce, digest.nonce, Ledger::kCredited);
@@ -290,15 +293,14 @@ bool Judging::is_repeated_guess(std::uint64_t hash, std::optional<std::uint8_t> 
 
 // An office has as many users as phones, and all of them register at once after an outage: of each user the first
 // REGISTER in some seconds weighs an eighth, and the one that goes on from there nothing.
-unsigned Judging::weigh(std::uint64_t transaction, std::uint64_t user, bool answers_challenge) noexcept {
-  const std::uint64_t opening = ledger_.hash({}, user ^ case_.place.key), answer = ~opening;
-  const std::uint64_t mine = answers_challenge ? answer : opening;
+unsigned Judging::weigh(bool answers_challenge) noexcept {
+  const std::uint64_t mine = answers_challenge ? ~opening_ : opening_;
   const auto lately = [&](std::uint64_t hash) { return ledger_.transactions.find(hash, now_.s, kAgainS).has_value(); };
   if (lately(mine)) return Meter::kWhole;
   ledger_.transactions.put(mine, now_.s, 0);
-  const auto note = ledger_.transactions.find(transaction, now_.s, Ledger::kTransactionS).value_or(0);
-  ledger_.transactions.put(transaction, now_.s, note | Ledger::kLight);
-  return answers_challenge && lately(opening) ? 0 : Meter::kExempt;
+  const auto note = ledger_.transactions.find(transaction_, now_.s, Ledger::kTransactionS).value_or(0);
+  ledger_.transactions.put(transaction_, now_.s, note | Ledger::kLight);
+  return answers_challenge && lately(opening_) ? 0 : Meter::kExempt;
 }
 
 // A challenge was answered: this user is no longer merely tried.

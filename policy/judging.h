@@ -42,7 +42,7 @@ private:
   Standing standing_of(const sip::Message& message) noexcept;
   bool is_repeated(std::uint64_t hash, std::optional<std::uint8_t> before) noexcept;
   bool is_repeated_guess(std::uint64_t hash, std::optional<std::uint8_t> before, std::string_view response) noexcept;
-  unsigned weigh(std::uint64_t transaction, std::uint64_t user, bool answers_challenge) noexcept;
+  unsigned weigh(bool answers_challenge) noexcept;
   void note_handshake(std::uint64_t user) noexcept;
   Verdict exempt(Why why, unsigned weight = Meter::kExempt) noexcept;
   bool conforms_at_known_port(Class c) noexcept;
@@ -117,7 +117,8 @@ private:
   bool proven_ = false;        // it shows, or answers what shows, that its sender receives our answers
   const Now& now_;
   Offence& offence_;
-  std::uint64_t transaction_ = 0, user_ = 0; // of a request, from fetch_memories() on: their hashes
+  // Hashes, from fetch_memories() on: of a request, of its user, and of that user's last REGISTER from here.
+  std::uint64_t transaction_ = 0, user_ = 0, opening_ = 0;
 };
 
 inline constexpr unsigned kMostRepeats = 11; // of one request: RFC 3261's timers E and A come to no more
