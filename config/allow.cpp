@@ -14,8 +14,6 @@
 namespace sipward::config {
 namespace {
 
-constexpr std::uintmax_t kLargestFile = std::uintmax_t{16} << 20; // octets, as of the settings
-
 // Puts an entry where it belongs; or says why it is none.
 std::optional<std::string> add(const std::string& text, AllowList& to) {
   static const auto kind = allow_entry();

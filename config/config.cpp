@@ -18,8 +18,6 @@
 namespace sipward::config {
 namespace {
 
-constexpr std::uintmax_t kLargestFile = std::uintmax_t{16} << 20; // octets; 65,536 allowed ranges fit four times
-
 // A key or a section that the text sets, and where.
 struct Place {
   std::string name;

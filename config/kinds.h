@@ -43,6 +43,8 @@ Kind<std::string> allow_entry(); // an address, a range, a name or file:PATH, as
 Kind<std::string> or_empty(Kind<std::string> kind, const std::string& meaning); // or "", which means that
 
 inline constexpr std::string_view kFileMark = "file:";
+// Octets, of the settings or a list that they name; 65,536 allowed ranges fit four times.
+inline constexpr std::uintmax_t kLargestFile = std::uintmax_t{16} << 20;
 
 template<class E>
 using Name = std::pair<std::string_view, E>;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,8 @@
 
 // Alerts as the block log writes them, the daemon's and a replay's alike: a word that says what, then key=value.
 namespace sipward::daemon {
+
+inline constexpr std::chrono::seconds kAlertEvery{60}; // of one kind, at the most
 
 std::string alert_of(const policy::Offence& notice, const UserNames& names);
 // What has changed between two states of the servers; empty: nothing that is told.

@@ -2,7 +2,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "daemon/block_json.h"
 #include "daemon/control_answers.h"
@@ -17,8 +16,6 @@ using policy::Source;
 
 constexpr std::size_t kHistory = 20; // decisions that are told
 constexpr auto kRelaxed = std::memory_order_relaxed;
-
-double tenths(double value) { return std::round(value * 10) / 10; }
 
 // Requests, or failures, that a meter holds now: it drains at the rate.
 double held(policy::Ticks tat, const policy::Now& now, double per_second) {

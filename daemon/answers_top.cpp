@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <algorithm>
-#include <cmath>
 
 #include "daemon/block_json.h"
 #include "daemon/control_answers.h"
@@ -14,8 +13,6 @@ using Json = nlohmann::ordered_json;
 using policy::Source;
 
 constexpr std::int64_t kMostRows = static_cast<std::int64_t>(policy::Census::kMost);
-
-double tenths(double value) { return std::round(value * 10) / 10; }
 
 // The classes whose meters hold something: what it has sent lately that was not answered with success.
 Json methods_of(const Source& source, const policy::Now& now) {

@@ -10,8 +10,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-double tenths(double value) { return std::round(value * 10) / 10; }
-
 Json evidence_json(const policy::Block& block) {
   const auto& evidence = block.evidence;
   Json json = {{"user_agent", utf8(evidence.user_agent.view())},
@@ -38,6 +36,8 @@ std::string_view action(const policy::Block& block) {
 }
 
 } // namespace
+
+double tenths(double value) { return std::round(value * 10) / 10; }
 
 Json block_json(const policy::Block& block, const WallClock& clock) {
   Json json = {{"subject", to_string(block.subject)},

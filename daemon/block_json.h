@@ -11,6 +11,8 @@
 // in it is valid UTF-8, whatever was sent. Any thread.
 namespace sipward::daemon {
 
+double tenths(double value); // a rate, rounded as every JSON of ours has it
+
 nlohmann::ordered_json block_json(const policy::Block& block, const WallClock& clock);
 
 // One line of the JSON log: the block with "time" and "event" before it, and of an unblock its "ending" after it.

@@ -16,6 +16,8 @@ int refuse(const std::string& why, Exit code) {
   return code;
 }
 
+WallTime wall_now() { return WallClock::now().at(monotonic_now()); }
+
 std::int64_t seconds(const std::string& duration) { return config::parse_duration(duration)->count(); }
 
 std::string duration_fault(const std::string& duration) {
@@ -36,7 +38,6 @@ std::expected<Json, Asker::Unanswered> Asker::question(const Json& request) cons
 
 std::expected<Json, Asker::Unanswered> Asker::settle() const {
   using namespace std::chrono_literals;
-  constexpr auto kPatience = 5s; // with a slow disk
   auto saved = question({{"command", "saved"}, {"now", true}});
   if (!saved) return saved;
   const auto wanted = saved->value("handed_over", std::uint64_t{0});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdint>
 #include <expected>
 #include <functional>
@@ -9,6 +10,7 @@
 #include <string>
 
 #include "daemon/commands.h"
+#include "daemon/text.h"
 
 // Private to this layer. What the commands share. Each group of them is a file of its own, commands_GROUP.cpp, and one
 // function here.
@@ -41,6 +43,9 @@ int refuse(const std::string& why, Exit code = kRefused);
 
 std::int64_t seconds(const std::string& duration);       // of text that duration_fault() has nothing against
 std::string duration_fault(const std::string& duration); // for CLI11: what is wrong with it, or nothing
+
+WallTime wall_now();
+inline constexpr std::chrono::seconds kPatience{5}; // with a slow disk
 
 // A question to the running daemon.
 struct Asker {

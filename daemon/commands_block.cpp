@@ -20,7 +20,6 @@ using AskedFor = std::function<bool(const policy::Subject&)>;
 // Takes blocks out of what an earlier daemon wrote down, so that the next one does not put them back: how many. Without
 // such a file there are none.
 std::expected<std::size_t, std::string> lift_in_state(const std::string& path, const AskedFor& asked_for) {
-  constexpr auto kPatience = std::chrono::seconds(5);
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return 0;
   auto state = State::open(path);
@@ -84,21 +83,21 @@ int unblock_without_daemon(const Asker& asker, const std::string& state, const s
 
 // ---- the commands
 
-struct Words {
+struct BlockWords {
   Asker asker;
   std::string state = "/var/lib/sipward/sipward.db";
   std::string subject, length = "1h", immune = "10m", reason, scope = "sip", confirm;
   bool force = false;
 };
-using Shared = std::shared_ptr<Words>; // lives as long as the commands' callbacks
+using BlockShared = std::shared_ptr<BlockWords>; // lives as long as the commands' callbacks
 
 // For what works without a daemon.
-CLI::App* finds_state(Words& words, CLI::App* command) {
+CLI::App* finds_state(BlockWords& words, CLI::App* command) {
   command->add_option("--state", words.state, "without a daemon: the state database")->capture_default_str();
   return command;
 }
 
-void add_arm(CLI::App& app, const Shared& words, Outcome& outcome) {
+void add_arm(CLI::App& app, const BlockShared& words, Outcome& outcome) {
   words->asker.option(app.add_subcommand("arm", "End learning: from now on every policy acts as it is set."))
       ->callback([words, &outcome] {
         outcome.code = words->asker({{"command", "arm"}}, [](const Json& done) {
@@ -117,7 +116,7 @@ void tell_block(const Json& block) {
     std::cout << "unless nobody confirms it: `sipward confirm`, before " << block.value("until", "") << "\n";
 }
 
-void add_block(CLI::App& app, const Shared& words, Outcome& outcome) {
+void add_block(CLI::App& app, const BlockShared& words, Outcome& outcome) {
   auto* block_command = words->asker.option(app.add_subcommand("block", "Block a host or a prefix."));
   block_command->add_option("ADDR[/LEN]", words->subject, "whom")->required();
   block_command->add_option("--for", words->length, "how long")->check(duration_fault)->capture_default_str();
@@ -140,7 +139,7 @@ void add_block(CLI::App& app, const Shared& words, Outcome& outcome) {
   });
 }
 
-void add_unblock_and_flush(CLI::App& app, const Shared& words, Outcome& outcome) {
+void add_unblock_and_flush(CLI::App& app, const BlockShared& words, Outcome& outcome) {
   auto* unblock_command = finds_state(*words, words->asker.option(app.add_subcommand("unblock", "Lift a block.")));
   unblock_command->add_option("ADDR[/LEN]", words->subject, "whom")->required();
   unblock_command->add_option("--immune", words->immune, "and do not block it again for so long")
@@ -170,7 +169,7 @@ void add_unblock_and_flush(CLI::App& app, const Shared& words, Outcome& outcome)
 } // namespace
 
 void add_block_commands(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<BlockWords>();
   add_arm(app, words, outcome);
   add_block(app, words, outcome);
   add_unblock_and_flush(app, words, outcome);

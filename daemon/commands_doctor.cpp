@@ -9,7 +9,7 @@
 namespace sipward::daemon {
 namespace {
 
-struct Words {
+struct DoctorWords {
   std::string settings_file = "/etc/sipward/sipward.yaml";
   std::string socket = "/run/sipward/control.sock";
   bool json = false;
@@ -39,7 +39,7 @@ Json finding_json(const Finding& finding) {
           {"remedy", finding.remedy}};
 }
 
-int doctor(const Words& words) {
+int doctor(const DoctorWords& words) {
   const auto settings = config::load(words.settings_file);
   if (!settings) return refuse(to_string(settings.error()));
   auto signs = look_at_host(*settings);
@@ -66,7 +66,7 @@ int doctor(const Words& words) {
 } // namespace
 
 void add_doctor_command(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<DoctorWords>();
   auto* command = app.add_subcommand(
       "doctor",
       "What on this host would make sipward blind or toothless, and what to do. Exit code 1: something does.");

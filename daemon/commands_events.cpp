@@ -10,7 +10,7 @@
 namespace sipward::daemon {
 namespace {
 
-struct Words {
+struct EventWords {
   Asker asker;
   std::size_t most = 100;
   bool follow = false;
@@ -29,7 +29,7 @@ void tell(const Json& entry, bool json, bool colours) {
 }
 
 // Until the daemon ends, or whoever reads this has had enough.
-int follow(const Words& words, const Json& request) {
+int follow(const EventWords& words, const Json& request) {
   const bool colours = colours_wanted();
   std::string refused;
   const auto heard = hear(words.asker.socket, request.dump(), [&](const std::string& line) {
@@ -50,7 +50,7 @@ int follow(const Words& words, const Json& request) {
   return std::cout ? refuse("the daemon has ended", kNobodyThere) : kDone;
 }
 
-int recent(const Words& words, const Json& request) {
+int recent(const EventWords& words, const Json& request) {
   Asker asker = words.asker;
   asker.json = false;
   return asker(request, [&](const Json& entries) {
@@ -69,7 +69,7 @@ int recent(const Words& words, const Json& request) {
 } // namespace
 
 void add_events_command(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<EventWords>();
   auto* events = words->asker.option(app.add_subcommand(
       "events", "What the block log said lately; with --follow, and says from now on (with --json a line each)."));
   events->add_flag("-f,--follow", words->follow, "go on with what happens, until interrupted");

@@ -13,21 +13,16 @@
 namespace sipward::daemon {
 namespace {
 
-using namespace std::chrono_literals;
-
-constexpr auto kPatience = 5s; // with a slow disk
 constexpr std::size_t kRowsAtOnce = 1024;
 constexpr std::uint8_t kUsualV6 = 64; // of an IPv6 source, where no daemon knows better
 
-struct Words {
+struct MemoryWords {
   Asker asker;
   std::string state = "/var/lib/sipward/sipward.db";
   std::string since = "24h", whom;
   bool alerts = false;
 };
-using Shared = std::shared_ptr<Words>; // lives as long as the commands' callbacks
-
-WallTime wall_now() { return WallClock::now().at(monotonic_now()); }
+using MemoryShared = std::shared_ptr<MemoryWords>; // lives as long as the commands' callbacks
 
 // ---- history
 
@@ -82,7 +77,7 @@ void tell_history(const Json& entries, const std::string& since) {
   std::cout << table.text();
 }
 
-int history(const Words& words) {
+int history(const MemoryWords& words) {
   Chronicle chronicle;
   const auto since = wall_now() - std::chrono::seconds(seconds(words.since));
   if (const auto asked = ask_history(words.asker, since, chronicle); !asked) {
@@ -99,7 +94,7 @@ int history(const Words& words) {
   return kDone;
 }
 
-void add_history(CLI::App& app, const Shared& words, Outcome& outcome) {
+void add_history(CLI::App& app, const MemoryShared& words, Outcome& outcome) {
   auto* command =
       words->asker.option(app.add_subcommand("history", "Who was blocked, when and why, and how it ended."));
   command->add_option("--since", words->since, "what began or ended in this time")
@@ -129,7 +124,7 @@ std::expected<void, std::string> forget_in_file(const std::string& path, const s
   return {};
 }
 
-int forget_without_daemon(const Words& words, const std::string& nobody) {
+int forget_without_daemon(const MemoryWords& words, const std::string& nobody) {
   std::error_code error;
   if (!std::filesystem::exists(words.state, error)) return Asker::nobody_there(nobody);
   if (const auto done = forget_in_file(words.state, words.whom); !done) return refuse(done.error());
@@ -147,7 +142,7 @@ void tell_forgotten(const Json& done, const std::string& whom) {
   std::cout << ", and the history. Lines in the log's files stay until they are rotated away.\n";
 }
 
-void add_forget(CLI::App& app, const Shared& words, Outcome& outcome) {
+void add_forget(CLI::App& app, const MemoryShared& words, Outcome& outcome) {
   auto* command = words->asker.option(
       app.add_subcommand("forget", "Forget a user or an address: trust, history and ladder. Blocks that stand go on."));
   command->add_option("USER|ADDR[/LEN]", words->whom, "a user as in a SIP address, or whose addresses")->required();
@@ -166,7 +161,7 @@ void add_forget(CLI::App& app, const Shared& words, Outcome& outcome) {
 } // namespace
 
 void add_memory_commands(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<MemoryWords>();
   add_history(app, words, outcome);
   add_forget(app, words, outcome);
 }

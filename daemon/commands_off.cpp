@@ -15,16 +15,14 @@
 namespace sipward::daemon {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(5);
-
-struct Words {
+struct OffWords {
   Asker asker;
   std::string state = "/var/lib/sipward/sipward.db";
   std::string length, reason;
 };
-using Shared = std::shared_ptr<Words>; // lives as long as the commands' callbacks
+using OffShared = std::shared_ptr<OffWords>; // lives as long as the commands' callbacks
 
-void add_options(Words& words, CLI::App* command) {
+void add_options(OffWords& words, CLI::App* command) {
   words.asker.option(command);
   command->add_option("--state", words.state, "without a daemon: the state database")->capture_default_str();
 }
@@ -39,7 +37,7 @@ std::expected<void, std::string> write_down(const std::string& path, OffSwitch o
 
 // ---- nobody answers
 
-int off_without_daemon(const Words& words, const ControlFailure& failure) {
+int off_without_daemon(const OffWords& words, const ControlFailure& failure) {
   auto table = nft::Nft::open();
   if (!table) return refuse(failure.nobody_there ? table.error().message : failure.message);
   auto removed = table->give_back();
@@ -64,7 +62,7 @@ int off_without_daemon(const Words& words, const ControlFailure& failure) {
   return kDone;
 }
 
-int on_without_daemon(const Words& words, const std::string& nobody) {
+int on_without_daemon(const OffWords& words, const std::string& nobody) {
   std::error_code error;
   if (!std::filesystem::exists(words.state, error)) return Asker::nobody_there(nobody);
   const auto contents = read_state(words.state);
@@ -80,7 +78,7 @@ int on_without_daemon(const Words& words, const std::string& nobody) {
 
 // ---- the commands
 
-int off(const Words& words) {
+int off(const OffWords& words) {
   Json request{{"command", "off"}, {"reason", words.reason}};
   if (!words.length.empty()) request["for_s"] = seconds(words.length);
   const auto text = request.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -103,7 +101,7 @@ int off(const Words& words) {
   return kDone;
 }
 
-void add_off(CLI::App& app, const Shared& words, Outcome& outcome) {
+void add_off(CLI::App& app, const OffShared& words, Outcome& outcome) {
   auto* command = app.add_subcommand(
       "off", "Remove every rule at once. Works without a daemon, and lasts over restarts until `on`.");
   add_options(*words, command);
@@ -112,7 +110,7 @@ void add_off(CLI::App& app, const Shared& words, Outcome& outcome) {
   command->callback([words, &outcome] { outcome.code = off(*words); });
 }
 
-void add_on(CLI::App& app, const Shared& words, Outcome& outcome) {
+void add_on(CLI::App& app, const OffShared& words, Outcome& outcome) {
   auto* command = app.add_subcommand("on", "End `off`: the blocks that have not run out stand again.");
   add_options(*words, command);
   command->callback([words, &outcome] {
@@ -129,7 +127,7 @@ void add_on(CLI::App& app, const Shared& words, Outcome& outcome) {
 } // namespace
 
 void add_off_commands(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<OffWords>();
   add_off(app, words, outcome);
   add_on(app, words, outcome);
 }

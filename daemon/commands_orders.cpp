@@ -9,14 +9,14 @@
 namespace sipward::daemon {
 namespace {
 
-struct Words {
+struct OrderWords {
   Asker asker;
   std::string subject, length;
   bool end = false;
 };
-using Shared = std::shared_ptr<Words>; // lives as long as the commands' callbacks
+using OrderShared = std::shared_ptr<OrderWords>; // lives as long as the commands' callbacks
 
-void add_confirm(CLI::App& app, const Shared& words, Outcome& outcome) {
+void add_confirm(CLI::App& app, const OrderShared& words, Outcome& outcome) {
   auto* command = words->asker.option(
       app.add_subcommand("confirm", "Keep what was blocked with --confirm; unconfirmed it ends by itself."));
   command->add_option("ADDR[/LEN]", words->subject, "this one only");
@@ -40,7 +40,7 @@ void tell_allowed(const Json& list) {
   std::cout << table.text();
 }
 
-int allow(const Words& words) {
+int allow(const OrderWords& words) {
   if (words.subject.empty()) return words.asker({{"command", "allowed"}}, tell_allowed);
   if (words.end)
     return words.asker({{"command", "disallow"}, {"subject", words.subject}}, [](const Json& done) {
@@ -54,7 +54,7 @@ int allow(const Words& words) {
   });
 }
 
-void add_allow(CLI::App& app, const Shared& words, Outcome& outcome) {
+void add_allow(CLI::App& app, const OrderShared& words, Outcome& outcome) {
   auto* command = words->asker.option(
       app.add_subcommand("allow", "Never block somebody, over restarts as well; alone: who is allowed, and by whom."));
   auto* whom = command->add_option("ADDR[/LEN]", words->subject, "whom");
@@ -67,7 +67,7 @@ void add_allow(CLI::App& app, const Shared& words, Outcome& outcome) {
 } // namespace
 
 void add_order_commands(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<OrderWords>();
   add_confirm(app, words, outcome);
   add_allow(app, words, outcome);
 }

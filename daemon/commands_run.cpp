@@ -88,7 +88,7 @@ int check(const std::string& file) {
   return kDone;
 }
 
-struct Words {
+struct RunWords {
   std::string settings_file = "/etc/sipward/sipward.yaml";
   bool dry_run = false;
   ReplayOptions replay;
@@ -97,7 +97,7 @@ struct Words {
 };
 
 void add_run_and_check(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<RunWords>();
   auto* run_command = app.add_subcommand("run", "The daemon, in the foreground.");
   run_command->add_option("--config", words->settings_file, "the settings file")->capture_default_str();
   run_command->add_flag("--dry-run", words->dry_run, "judge and log, but block nobody");
@@ -110,7 +110,7 @@ void add_run_and_check(CLI::App& app, Outcome& outcome) {
 }
 
 void add_replay(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<RunWords>();
   auto* replay_command = app.add_subcommand(
       "replay", "Who would have been blocked in these captures, when, and why; and who talked most.");
   replay_command->add_option("CAPTURE", words->replay.captures, "pcap or pcapng files")->required();

@@ -15,13 +15,11 @@ namespace {
 
 constexpr std::size_t kRecordsAtOnce = 64; // handed to a daemon; fewer, where they do not fit in a line
 
-struct Words {
+struct StateWords {
   Asker asker;
   std::string state = "/var/lib/sipward/sipward.db", file;
 };
-using Shared = std::shared_ptr<Words>; // lives as long as the commands' callbacks
-
-WallTime wall_now() { return WallClock::now().at(monotonic_now()); }
+using StateShared = std::shared_ptr<StateWords>; // lives as long as the commands' callbacks
 
 std::string counted(std::uint64_t trust, std::uint64_t users, std::uint64_t blocks) {
   return std::to_string(trust) + " trusted sources, " + std::to_string(users) + " users, " + std::to_string(blocks) +
@@ -30,7 +28,7 @@ std::string counted(std::uint64_t trust, std::uint64_t users, std::uint64_t bloc
 
 // ---- export: from the database's file, once a running daemon has written down what it knows
 
-int export_state(const Words& words) {
+int export_state(const StateWords& words) {
   std::string path = words.state;
   if (const auto settled = words.asker.settle()) {
     path = settled->value("path", path);
@@ -124,7 +122,7 @@ std::expected<Imported, std::string> import_into_file(const std::string& path, c
   return import_state(path, state, StateLimits(), wall_now());
 }
 
-int import_state(const Words& words) {
+int import_state(const StateWords& words) {
   const auto state = read_export(words.file, wall_now());
   if (!state) return refuse(state.error());
   Imported imported;
@@ -159,10 +157,10 @@ int import_state(const Words& words) {
 } // namespace
 
 void add_state_commands(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<StateWords>();
   auto* group = app.add_subcommand("state", "What is remembered, for a standby host.");
   group->require_subcommand(1);
-  const auto add = [&](const char* name, const char* what, int (*act)(const Words&)) {
+  const auto add = [&](const char* name, const char* what, int (*act)(const StateWords&)) {
     auto* command = words->asker.option(group->add_subcommand(name, what));
     command->add_option("FILE", words->file, "the file")->required();
     command->add_option("--state", words->state, "without a daemon: the state database")->capture_default_str();

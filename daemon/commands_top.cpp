@@ -16,7 +16,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct Words {
+struct TopWords {
   Asker asker;
   std::string sort = "rate", every = "2s";
   std::size_t most = 50;
@@ -127,10 +127,10 @@ std::optional<std::string> sort_of(char key) {
   }
 }
 
-Json request(const Words& words) { return {{"command", "top"}, {"sort", words.sort}, {"most", words.most}}; }
+Json request(const TopWords& words) { return {{"command", "top"}, {"sort", words.sort}, {"most", words.most}}; }
 
 // A table too large for one look is gone through in several.
-int ask_whole(const Words& words, const Asker::Tell& tell) {
+int ask_whole(const TopWords& words, const Asker::Tell& tell) {
   int code = kDone;
   for (bool complete = false; !complete && code == kDone;) {
     Asker quiet = words.asker;
@@ -143,7 +143,7 @@ int ask_whole(const Words& words, const Asker::Tell& tell) {
   return code;
 }
 
-int watch(Words words) {
+int watch(TopWords words) {
   const bool colours = colours_wanted();
   const std::chrono::milliseconds every = std::chrono::seconds(std::max<std::int64_t>(1, seconds(words.every)));
   {
@@ -160,7 +160,7 @@ int watch(Words words) {
   return ask_whole(words, [](const Json&) {}); // on the terminal as it was: why there is no answer
 }
 
-int show_once(const Words& words) {
+int show_once(const TopWords& words) {
   return ask_whole(words, [&](const Json& top) {
     if (words.asker.json)
       std::cout << top.dump(2) << "\n";
@@ -172,7 +172,7 @@ int show_once(const Words& words) {
 } // namespace
 
 void add_top_command(CLI::App& app, Outcome& outcome) {
-  const auto words = std::make_shared<Words>();
+  const auto words = std::make_shared<TopWords>();
   auto* top = words->asker.option(app.add_subcommand("top", "Who sends most just now, and what becomes of it."));
   top->add_flag("--once", words->once, "one screen, and no more (always so in a pipe)");
   top->add_option("--sort", words->sort, "by what")

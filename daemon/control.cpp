@@ -27,7 +27,6 @@ namespace {
 using namespace std::chrono_literals;
 using policy::BlockChange;
 
-constexpr auto kAlertEvery = 60s; // of one kind
 constexpr auto kFactsEvery = 1s;
 const std::filesystem::path kRunFolder = "/run/sipward";
 constexpr auto kClockStep = 100ms; // less is the clocks' own unsteadiness

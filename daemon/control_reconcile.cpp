@@ -27,7 +27,7 @@ namespace {
 constexpr auto kLookEvery = 30s;
 constexpr auto kHooksEvery = 100ms;
 constexpr auto kPartEvery = 10ms;  // of a survey: between two, blocks go in
-constexpr auto kAlertEvery = 5s;   // while others keep on
+constexpr auto kTellEvery = 5s;    // while others keep on
 constexpr auto kStale = 5s;        // an element's timeout may differ by so much
 constexpr int kPartBlocks = 2048;  // compared between two rounds of the loop
 constexpr int kHurriedPasses = 16; // one after the other without a pause
@@ -219,7 +219,7 @@ void Control::tell_repair(policy::Time now) {
   if (const auto times = tables.repairs - tables.told; times > 1) text += " times=" + std::to_string(times);
   log_->alert(text, now, clock_);
   tables.told = tables.repairs;
-  tables.next_alert = now + kAlertEvery;
+  tables.next_alert = now + kTellEvery;
 }
 
 // --- looking

@@ -17,7 +17,6 @@ namespace {
 using namespace std::chrono_literals;
 using policy::Why;
 
-constexpr auto kAlertEvery = 60s;    // of one kind
 constexpr auto kFollowEvery = 100ms; // under a storm the loop goes round far more often
 constexpr auto kPulseEvery = 1s;
 constexpr std::size_t kTalkersNamed = 5;

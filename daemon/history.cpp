@@ -10,8 +10,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr WallClock kUnixClock; // of blocks whose times are the wall clock's already
-
 bool is_end(const std::string& event) { return event == "unblock" || event == "unlimit"; }
 bool is_renewal(const std::string& event) { return event == "renew" || event == "would_renew"; }
 

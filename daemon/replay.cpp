@@ -33,10 +33,10 @@ using policy::BlockChange;
 
 constexpr std::uint64_t kProgressEvery = 4096; // packets
 
-struct Free {
+struct FreeTable {
   void operator()(std::byte* memory) const noexcept { std::free(memory); }
 };
-using TableMemory = std::unique_ptr<std::byte, Free>;
+using TableMemory = std::unique_ptr<std::byte, FreeTable>;
 
 TableMemory table_memory(std::uint32_t capacity) {
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, policy::Ledger::octets(capacity)));

@@ -14,7 +14,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr WallClock kCaptureClock; // policy's time is the capture's, Unix time
 constexpr std::size_t kTalkersShown = 20;
 constexpr std::size_t kUserAgentsShown = 2;
 constexpr std::size_t kServersShown = 8;

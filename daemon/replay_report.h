@@ -13,11 +13,14 @@
 #include "daemon/replay.h"
 #include "daemon/servers.h"
 #include "daemon/talkers.h"
+#include "daemon/text.h"
 #include "dataplane/counters.h"
 #include "policy/block.h"
 
 // What a replay found, and its two forms: JSON for programs, text for people.
 namespace sipward::daemon {
+
+inline constexpr WallClock kCaptureClock; // policy's time is the capture's, Unix time
 
 // What was said between the outside and the servers' SIP ports, in datagrams of both directions.
 struct SipTotals {

@@ -14,8 +14,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr WallClock kCaptureClock; // policy's time is the capture's, Unix time
-
 using Firsts = std::map<policy::Subject, const policy::Block*>;
 Firsts firsts(const ReplayReport& report) {
   Firsts found;

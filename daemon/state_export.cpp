@@ -19,10 +19,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
+constexpr int kExportVersion = 1;
 constexpr std::size_t kLongestLine = 65536;
 constexpr auto kSkew = std::chrono::hours(1); // by which two hosts' clocks may differ
-constexpr WallClock kUnixClock;               // of blocks whose times are the wall clock's already
 
 std::string hex(std::span<const std::uint8_t> octets) {
   static constexpr char kDigits[] = "0123456789abcdef";
@@ -242,8 +241,8 @@ bool read_line(Line& line, std::size_t number, StateExport& state, WallTime now)
   if (number == 1) {
     if (!line.has("sipward_state")) line.fail("is not the beginning of an exported state");
     const auto version = line.count<std::uint32_t>("sipward_state");
-    if (line.ok() && version != kVersion)
-      line.fail("is version " + std::to_string(version) + "; this sipward knows " + std::to_string(kVersion));
+    if (line.ok() && version != kExportVersion)
+      line.fail("is version " + std::to_string(version) + "; this sipward knows " + std::to_string(kExportVersion));
     line.time("written");
     std::ranges::copy(line.octets("secret", state.secret.size(), state.secret.size()), state.secret.begin());
     line.ends();
@@ -268,7 +267,7 @@ bool read_line(Line& line, std::size_t number, StateExport& state, WallTime now)
 std::string export_text(const StateExport& state, WallTime now) {
   std::string text;
   const auto add = [&text](const Json& line) { text += line.dump() + "\n"; };
-  add({{"sipward_state", kVersion}, {"written", rfc3339(now)}, {"secret", hex(state.secret)}});
+  add({{"sipward_state", kExportVersion}, {"written", rfc3339(now)}, {"secret", hex(state.secret)}});
   for (const auto& record : state.trust)
     add({{"trust", to_string(record.source)},
          {"last_success", rfc3339(record.last_success)},

@@ -10,14 +10,14 @@
 namespace sipward::daemon {
 namespace {
 
-constexpr std::chrono::milliseconds kPatience{5000}; // a daemon's own transactions are short
+constexpr std::chrono::milliseconds kLockPatience{5000}; // a daemon's own transactions are short
 
 } // namespace
 
 std::expected<Imported, std::string> import_state(const std::filesystem::path& path, const StateExport& state,
                                                   const StateLimits& limits, WallTime now) {
   // A file that is made here is made with their secret: there is nothing yet that it could contradict.
-  auto file = open_state_file(path, state.secret, kPatience);
+  auto file = open_state_file(path, state.secret, kLockPatience);
   if (!file) return std::unexpected(file.error().message);
   auto& database = file->database;
   Imported imported;

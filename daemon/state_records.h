@@ -29,6 +29,7 @@ struct BlockRecord {
 };
 BlockRecord to_record(const policy::Block& block, const WallClock& clock);
 policy::Block from_record(const BlockRecord& record, const WallClock& clock);
+inline constexpr WallClock kUnixClock; // of blocks whose times are the wall clock's already
 
 // How far an offender has climbed.
 struct LadderRecord { // key: subject

@@ -201,9 +201,9 @@ void write_history(Database& database, const std::deque<HistoryRecord>& history,
 }
 
 void retain(Database& database, const Retention& retention) {
-  const auto before = [&](const std::string& table, const char* column, std::chrono::seconds kept) {
+  const auto before = [&](const std::string& table, const char* column, std::chrono::seconds age) {
     auto statement = database.prepare("DELETE FROM " + table + " WHERE " + column + " < ?");
-    statement.bind(1, (retention.now - kept).time_since_epoch().count());
+    statement.bind(1, (retention.now - age).time_since_epoch().count());
     statement.run();
   };
   before("block", "until", std::chrono::seconds(0));
