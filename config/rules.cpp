@@ -19,6 +19,8 @@ policy::Rules rules(const Settings& settings) {
   rules.set(policy::Class::Options, settings.detect.options_flood);
   rules.set(policy::Class::Request, settings.detect.request_flood);
   rules.set(policy::Class::Malformed, settings.detect.malformed);
+  rules.network_v4 = settings.prefix.ipv4;
+  rules.network_v6 = settings.prefix.ipv6;
   rules.enumeration = settings.detect.enumeration;
   rules.set_auth_failure(settings.detect.auth_failure);
   rules.peers = policy::PrefixSet(settings.trust.peers);

@@ -112,7 +112,7 @@ void Judging::settle_meter(const sip::Message& message, std::uint8_t& transactio
   const Class c = class_of(message.cseq_method);
   if ((transaction & (Ledger::kRefunded | Ledger::kLight)) != 0 || rules_.rate(c).action == Action::Off) return;
   transaction |= Ledger::kRefunded;
-  give_back(c, Meter::kWhole - Meter::kExempt);
+  credit(c, Meter::kWhole - Meter::kExempt);
 }
 
 Verdict Judging::success(const sip::Message& message, std::uint8_t& transaction) noexcept {

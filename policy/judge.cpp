@@ -212,6 +212,29 @@ void Judging::give_back(Class c, unsigned weight) noexcept {
   source_->refund(c, rules_.meter(c, level()), now_, weight);
 }
 
+// The same for what has been settled: it was added to the network's meter as well.
+void Judging::credit(Class c, unsigned weight) noexcept {
+  give_back(c, weight);
+  if (level() > 0) return;
+  if (Source* network = ledger_.networks.find(network_key())) network->refund(c, rules_.network_meter(c), now_, weight);
+}
+
+// Many hosts of one network, each within its own limit, are a flood all the same. While all strangers of a network are
+// above four times one's limit, each has a sixteenth of his own: who asks once or twice gets by, who goes on is over.
+// Who has answered a challenge is judged by himself.
+bool Judging::strains_network(Class c, unsigned weight) noexcept {
+  if (level() > 0 || source_->has(Source::kProven)) return false;
+  Source* const network = ledger_.networks.find_or_insert(network_key(), now_);
+  if (network == nullptr) return false;
+  network->touch(now_);
+  if (network->meter(c, rules_.network_meter(c), now_, weight)) {
+    network->clear(Source::kFlooding);
+    return false;
+  }
+  network->set(Source::kFlooding);
+  return !source_->meter(c, rules_.meter(c, 0), now_, (kStrictness - 1) * weight);
+}
+
 Verdict Judging::judge_request(const sip::Message& message, sip::Method method, bool over) noexcept {
   ledger_.pulse.sources.note(source_hash());
   if (source_ == nullptr) return {Why::Unmetered};
@@ -223,6 +246,7 @@ Verdict Judging::judge_request(const sip::Message& message, sip::Method method, 
     return exempt(Why::Clean);
   }
   if (charged_ && standing.weight < Meter::kWhole) give_back(c, Meter::kWhole - standing.weight);
+  if (charged_ && standing.weight > 0) over = strains_network(c, standing.weight);
   if (!over || standing.weight == 0) return {Why::Clean};
   // Nothing was charged for it, so its answer gives nothing back.
   const auto note = ledger_.transactions.find(transaction_, now_.s, Ledger::kTransactionS).value_or(0);
@@ -260,7 +284,7 @@ Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
   if (answers_challenge && (*nonce & Ledger::kCredited) == 0) {
     put_echo(Echo::Nonce, digest.nonce, Ledger::kCredited);
     const Class c = class_of(message.method);
-    if (standing.weight == Meter::kWhole && rules_.rate(c).action != Action::Off) give_back(c, Meter::kWhole);
+    if (standing.weight == Meter::kWhole && rules_.rate(c).action != Action::Off) credit(c, Meter::kWhole);
   }
   if (answers_challenge)
     note_handshake(user_);

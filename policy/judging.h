@@ -46,7 +46,9 @@ private:
   void note_handshake(std::uint64_t user) noexcept;
   Verdict exempt(Why why, unsigned weight = Meter::kExempt) noexcept;
   bool conforms_at_known_port(Class c) noexcept;
+  bool strains_network(Class c, unsigned weight) noexcept;
   void give_back(Class c, unsigned weight) noexcept;
+  void credit(Class c, unsigned weight) noexcept;
 
   void observe_request(const sip::Message& message) noexcept;
   void note_echoes(const sip::Message& message) noexcept;
@@ -97,6 +99,7 @@ private:
     if (!what.empty()) ledger_.echoes.put(echo_hash(kind, text(what)), now_.s, note);
   }
   std::uint64_t transaction_hash(const sip::Message& message, sip::Method method) const noexcept;
+  SourceKey network_key() const noexcept { return prefix_key(rules_.network_of(stranger())); }
   SourceKey endpoint_key() const noexcept { return ledger_.endpoint_key(case_.place.key, port()); }
   std::uint64_t port_hash() const noexcept { return ledger_.port_hash(case_.place.key, port()); }
   bool known_port() const noexcept { // somebody registered from there, or called
@@ -120,6 +123,9 @@ private:
   // Hashes, from fetch_memories() on: of a request, of its user, and of that user's last REGISTER from here.
   std::uint64_t transaction_ = 0, user_ = 0, opening_ = 0;
 };
+
+// A stranger's request weighs so much while his network's strangers together are above their limit.
+inline constexpr unsigned kStrictness = 16;
 
 inline constexpr unsigned kMostRepeats = 11; // of one request: RFC 3261's timers E and A come to no more
 

@@ -56,7 +56,7 @@ class Ledger {
 public:
   // Octets of memory that a ledger of `capacity` sources needs, a multiple of 64.
   static std::size_t octets(std::uint32_t capacity) noexcept {
-    return SourceTable::octets(capacity) + 2 * SourceTable::octets(few(capacity)) + TrustTable::octets(some(capacity)) +
+    return SourceTable::octets(capacity) + 3 * SourceTable::octets(few(capacity)) + TrustTable::octets(some(capacity)) +
            RecentSet::octets(capacity) + 2 * RecentSet::octets(some(capacity));
   }
 
@@ -68,7 +68,8 @@ public:
         transactions(part(memory, RecentSet::octets(capacity)), capacity),
         echoes(part(memory, RecentSet::octets(some(capacity))), some(capacity)),
         known_users(part(memory, RecentSet::octets(some(capacity))), some(capacity)),
-        targets(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret), secret_(secret) {}
+        targets(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret),
+        networks(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret), secret_(secret) {}
 
   SourceTable sources;
   SourceTable endpoints; // one address and port each, of trusted sources: by endpoint_key()
@@ -77,6 +78,7 @@ public:
   RecentSet echoes;       // what our server sent that only its receiver can repeat: nonces, tags, branches; in seconds
   RecentSet known_users;  // who registered with success, and from which ports; in minutes
   SourceTable targets;    // users whose password was guessed wrong, by target_key(); their `users` are the guessers
+  SourceTable networks;   // of strangers, by prefix_key(): their meters only
   Pulse pulse;
   static constexpr std::size_t kMaxLoads = 64;
   std::array<Load, kMaxLoads>

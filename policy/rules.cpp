@@ -43,12 +43,17 @@ void Rules::follow(const Wellbeing::State& state) noexcept {
   soft = state.unwell ? Soft::Suspended : state.answers_unseen ? Soft::Logged : Soft::Judged;
 }
 
+// As the hosts that convict a prefix (prefix.offenders): four strangers of one network, each at his limit, are no
+// chance.
+constexpr std::uint32_t kNetworkFactor = 4;
+
 void Rules::set(Class c, const RatePolicy& policy) noexcept {
   const auto i = static_cast<std::size_t>(c);
   rates_[i] = policy;
   for (std::size_t level = 0; level < kTrustLevels; ++level)
     meters_[i][level] =
         Meter({policy.limit.per_second * kTrustFactors[level], policy.limit.burst * kTrustFactors[level]});
+  networks_[i] = Meter({policy.limit.per_second * kNetworkFactor, policy.limit.burst * kNetworkFactor});
 }
 
 void Rules::set_auth_failure(const CountPolicy& policy) noexcept {

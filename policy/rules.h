@@ -49,16 +49,17 @@ struct Detect {
 // Everything a worker needs to judge a packet, in one immutable value. The control thread makes a new one for every
 // change and publishes it; a worker reads one snapshot per burst.
 struct Rules {
-  std::vector<std::uint16_t> ports;          // SIP ports of the protected servers
-  std::vector<Address> servers;              // who is protected; sorted. None, and the side known: all inside
-  PrefixSet never_blocked;                   // allow list, own addresses, gateways, resolvers, loopback, multicast
-  std::vector<Prefix> blocked;               // prefixes that stand in the kernel's sets; sorted by (length, base)
-  std::vector<Prefix> blocked_wholly;        // hosts and prefixes that lose every packet, not only SIP; sorted likewise
-  bool block_everything = false;             // the blocked lose every packet, not only SIP (nftables.scope: all)
-  bool drop_convicting = false;              // inline: the packet that convicts is dropped itself
-  std::uint8_t ipv6_prefix = 64;             // an IPv6 source is its prefix of this length
-  PrefixSet peers;                           // trusted from the start
-  std::uint32_t remember_s = 14 * 24 * 3600; // how long trust lasts after a success
+  std::vector<std::uint16_t> ports;   // SIP ports of the protected servers
+  std::vector<Address> servers;       // who is protected; sorted. None, and the side known: all inside
+  PrefixSet never_blocked;            // allow list, own addresses, gateways, resolvers, loopback, multicast
+  std::vector<Prefix> blocked;        // prefixes that stand in the kernel's sets; sorted by (length, base)
+  std::vector<Prefix> blocked_wholly; // hosts and prefixes that lose every packet, not only SIP; sorted likewise
+  bool block_everything = false;      // the blocked lose every packet, not only SIP (nftables.scope: all)
+  bool drop_convicting = false;       // inline: the packet that convicts is dropped itself
+  std::uint8_t ipv6_prefix = 64;      // an IPv6 source is its prefix of this length
+  std::uint8_t network_v4 = 24, network_v6 = 48; // a stranger's network: its prefix of this length
+  PrefixSet peers;                               // trusted from the start
+  std::uint32_t remember_s = 14 * 24 * 3600;     // how long trust lasts after a success
   // What is judged but for hard marks: everything; everything, but only the log hears of it (learning, or no answers
   // are seen); nothing (our own server is unwell).
   enum class Soft : std::uint8_t { Judged, Logged, Suspended } soft = Soft::Judged;
@@ -74,6 +75,11 @@ struct Rules {
   void set_auth_failure(const CountPolicy& policy) noexcept;
   const RatePolicy& rate(Class c) const noexcept { return rates_[static_cast<std::size_t>(c)]; }
   const Meter& meter(Class c, std::uint8_t level) const noexcept { return meters_[static_cast<std::size_t>(c)][level]; }
+  // Of all strangers of one network together.
+  const Meter& network_meter(Class c) const noexcept { return networks_[static_cast<std::size_t>(c)]; }
+  Prefix network_of(const Address& address) const noexcept {
+    return Prefix::of(address, address.family == Family::V4 ? network_v4 : network_v6);
+  }
   const Meter& failure_meter() const noexcept { return failures_; }
   std::uint32_t users_s() const noexcept { // an eighth of enumeration's time
     return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(enumeration.within).count() + 7) / 8;
@@ -89,6 +95,7 @@ private:
   static constexpr RatePolicy kOff{{1, 1}, Action::Off};
   std::array<RatePolicy, kClasses> rates_{kOff, kOff, kOff, kOff, kOff};
   std::array<std::array<Meter, kTrustLevels>, kClasses> meters_;
+  std::array<Meter, kClasses> networks_;
   Meter failures_;
 };
 

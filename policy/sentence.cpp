@@ -132,7 +132,12 @@ void Judging::fill(Why why, const sip::Mark* mark, SubjectKind kind) noexcept {
     evidence.method = Excerpt(text(message.method_token));
     if (message.kind == sip::Kind::Request && source_ != nullptr) source_->try_user(user_hash(message));
   }
-  if (is_flood(why)) evidence.limit_per_s = rules_.rate(class_of(why)).limit.per_second * factor;
+  if (is_flood(why)) {
+    evidence.limit_per_s = rules_.rate(class_of(why)).limit.per_second * factor;
+    if (const Source* network = level() == 0 ? ledger_.networks.find(network_key()) : nullptr;
+        network != nullptr && network->has(Source::kFlooding))
+      evidence.limit_per_s /= kStrictness;
+  }
   offence_.packets_before = subject != nullptr ? subject->packets.load(std::memory_order_relaxed) : 1;
   if (source_ == nullptr) return;
   offence_.proven = is_proven();

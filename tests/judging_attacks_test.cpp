@@ -160,6 +160,80 @@ TEST_CASE("a flood is convicted within its burst and 32 packets, whatever its cl
     }
 }
 
+TEST_CASE(
+    "the hosts of a network that flood together are convicted long before each would be, and no stranger among them") {
+  struct Row {
+    const char* name;
+    std::string_view method;
+    Reason reason;
+    double per_s; // of each host: above the limit, or below it
+    bool v6 = false;
+  };
+  for (const auto& row :
+       {Row{"REGISTER, a little above the limit", "REGISTER", Reason::RegisterFlood, 12},
+        Row{"REGISTER, below it", "REGISTER", Reason::RegisterFlood, 4},
+        Row{"INVITE", "INVITE", Reason::InviteFlood, 8}, Row{"OPTIONS", "OPTIONS", Reason::OptionsFlood, 8},
+        Row{"REGISTER, IPv6", "REGISTER", Reason::RegisterFlood, 12, true}}) {
+    INFO(row.name);
+    World world;
+    world.good_users = {"ann"};
+    const auto host = [&row](int i) {
+      return row.v6 ? "2001:db8:0:" + std::to_string(i) + "::1" : "198.51.100." + std::to_string(i);
+    };
+    int packets = 0; // until four hosts are convicted: enough for their network
+    std::set<std::string> convicted;
+    const auto pace = std::chrono::duration_cast<Duration>(1s / row.per_s);
+    for (int turn = 0; turn < 40; ++turn)
+      for (int i = 1; i <= 200; ++i)
+        world.at(turn * pace + i * pace / 200, [&, i] {
+          packets += convicted.size() < 4;
+          world.call_in({.address = host(i),
+                         .user = "100",
+                         .round_trip = 0ms,
+                         .method = row.method,
+                         .response = "",
+                         .retransmits = false});
+          for (const Offence& offence : world.told) convicted.insert(to_string(offence.source));
+        });
+    // A stranger who makes himself known, one who only asks, and one who calls.
+    for (int i = 1; i <= 4; ++i) {
+      world.at(i * 200ms, [&world, host] { world.call_in({.address = host(201), .user = "ann", .round_trip = 5ms}); });
+      world.at(i * 900ms, [&world, host] {
+        world.call_in({.address = host(202), .user = "bob", .method = "OPTIONS", .response = ""});
+      });
+      world.at(i * 900ms, [&world, host] { world.call_in({.address = host(203), .user = "ann", .method = "INVITE"}); });
+    }
+    world.run(4s);
+    for (const Offence& offence : world.told) {
+      CHECK(offence.reason == row.reason);
+      CHECK(offence.kind == SubjectKind::Host);
+    }
+    CHECK(convicted.size() >= 4);
+    CHECK(packets < 2000); // the burst of their network, and eight of each at most
+    CHECK_FALSE(convicted.contains(host(201)));
+    CHECK_FALSE(convicted.contains(host(202)));
+    CHECK_FALSE(convicted.contains(host(203)));
+    CHECK(world.told.front().evidence.limit_per_s == Approx(10.0 / 16));
+  }
+}
+
+TEST_CASE("a network of strangers, all of whom register, is no flood") {
+  World world;
+  for (int i = 0; i < 250; ++i) world.good_users.insert("user" + std::to_string(i));
+  for (int i = 0; i < 1000; ++i) // four phones behind each address, back at once after an outage
+    world.at(i * 2ms, [&world, i] {
+      world.call_in({.address = "198.51.100." + std::to_string(1 + i % 250),
+                     .user = "user" + std::to_string(i % 250),
+                     .round_trip = 40ms,
+                     .port = static_cast<std::uint16_t>(5060 + i / 250)});
+    });
+  world.run(60s);
+  CHECK(world.offences == 0);
+  CHECK(world.dropped == 0);
+  CHECK(world.failed == 0);
+  CHECK(world.finished == 1000);
+}
+
 TEST_CASE("a flood of new users is convicted by its answers, or for want of its own") {
   struct Row {
     unsigned status;
