@@ -2,6 +2,7 @@
 #include "config/keys.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <concepts>
 #include <cstdio>
@@ -46,9 +47,7 @@ struct Pending {
   bool (*when)(const Settings&) = nullptr; // only as it is set here; nothing: always
 };
 constexpr std::string_view kNotInForce = "not in force yet"; // as check says it
-constexpr Pending kPending[] = {
-    {"shadow"},
-};
+constexpr std::array<Pending, 0> kPending = {};
 
 bool is_within(std::string_view name, std::string_view section) {
   return name.starts_with(section) && (name.size() == section.size() || name[section.size()] == '.');

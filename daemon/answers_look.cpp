@@ -59,6 +59,7 @@ Answers::Result Answers::status(const Json&) {
               {"prefixes_withheld", control_.blocks_.withheld()},
               {"nft", {{"in_sync", control_.kernel_in_sync()}, {"table", there}, {"repairs", control_.repairs()}}},
               {"nic_drops", {{"nics", early.nics}, {"sources", early.sources}, {"refused", early.refused}}},
+              {"shadow", shadow_json()},
               {"hugepages", dataplane.on_hugepages()},
               {"telemetry", dataplane.telemetry_socket()}};
 }

@@ -10,6 +10,7 @@
 #include "daemon/block_json.h"
 #include "daemon/folders.h"
 #include "daemon/service.h"
+#include "daemon/shadow_line.h"
 
 namespace sipward::daemon {
 namespace {
@@ -77,6 +78,8 @@ struct BlockLog::State {
   std::int64_t second = 0; // the one that `written` and `held` belong to
   unsigned written = 0;
   std::uint64_t held_blocks = 0, held_unblocks = 0;
+  unsigned shadow_written = 0;
+  std::uint64_t held_shadow = 0;
   Heard heard;
   std::function<void(LoggedEvent)> listener;
 
@@ -139,6 +142,14 @@ void BlockLog::write(const BlockChange& change, policy::Time at, const WallClock
   tell_journal(change, std::string_view(line).substr(line.find(' ') + 1));
 }
 
+void BlockLog::write_shadow(const ShadowLine& line, policy::Time at, const WallClock& clock) {
+  summarise(at, clock);
+  if (++state_->shadow_written > kLinesPerSecond)
+    ++state_->held_shadow;
+  else
+    state_->put(shadow_event(line, at, clock));
+}
+
 void BlockLog::summarise(policy::Time at, const WallClock& clock) {
   const auto second = std::chrono::floor<std::chrono::seconds>(at).time_since_epoch().count();
   if (second <= state_->second) return; // a line may be told late
@@ -149,9 +160,16 @@ void BlockLog::summarise(policy::Time at, const WallClock& clock) {
     state_->put({fmt::format("{} summary - blocks={} unblocks={}", time, state_->held_blocks, state_->held_unblocks),
                  summary.dump()});
   }
+  if (state_->held_shadow > 0) {
+    const auto time = rfc3339(clock.at(at));
+    const nlohmann::ordered_json summary = {
+        {"time", time}, {"event", "summary"}, {"decisions", state_->held_shadow}, {"shadow", true}};
+    state_->put({fmt::format("{} summary - decisions={} shadow=yes", time, state_->held_shadow), summary.dump()});
+  }
   state_->follow();
   state_->second = second;
-  state_->written = 0;
+  state_->written = state_->shadow_written = 0;
+  state_->held_shadow = 0;
   state_->held_blocks = state_->held_unblocks = 0;
 }
 

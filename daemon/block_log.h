@@ -15,6 +15,8 @@
 // The block log: `TIME EVENT SUBJECT key=value...`, one line per decision, made to be read aloud.
 namespace sipward::daemon {
 
+struct ShadowLine; // shadow_line.h
+
 // Events of the log: "block", "would_block" (dry run), "unblock".
 std::string_view event_name(const policy::BlockChange& change) noexcept;
 
@@ -35,6 +37,8 @@ public:
 
   // One decision. Beyond kLinesPerSecond it is only counted, for the summary.
   void write(const policy::BlockChange& change, policy::Time at, const WallClock& clock);
+  // What other settings would have decided. These have kLinesPerSecond, and a summary, of their own.
+  void write_shadow(const ShadowLine& line, policy::Time at, const WallClock& clock);
   // Writes the summary that is due, if one is. To be called now and then.
   void summarise(policy::Time at, const WallClock& clock);
   // Whom to tell of each line, too.

@@ -37,6 +37,7 @@ AddCommands add_explain_command;  // explain
 AddCommands add_events_command;   // events
 AddCommands add_order_commands;   // confirm, allow
 AddCommands add_off_commands;     // off, on
+AddCommands add_shadow_command;   // shadow
 
 // Says why not, on stderr, in one line.
 int refuse(const std::string& why, Exit code = kRefused);

@@ -28,6 +28,7 @@ int command_line(int argc, char** argv) {
   add_events_command(app, outcome);
   add_order_commands(app, outcome);
   add_off_commands(app, outcome);
+  add_shadow_command(app, outcome);
   app.add_subcommand("version", "Print the version.")->callback([] { std::cout << "sipward " << kVersion << "\n"; });
   try {
     app.parse(argc, argv);

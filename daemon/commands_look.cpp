@@ -31,6 +31,12 @@ void tell_status(const Json& status) {
   row("blocks", number("blocks"));
   if (status["learning"].is_string())
     row("learning", "until " + status.value("learning", "") + "; `sipward arm` ends it");
+  if (const auto& shadow = status["shadow"]; shadow.is_object()) {
+    const auto count = [&](const char* key) { return std::to_string(shadow.value(key, std::uint64_t{0})); };
+    row("shadow", "by " + word(shadow.value("file", "")) + ": " + count("would_block") + " would be blocked, " +
+                      count("more") + " of them more than now (" + count("more_known") +
+                      " known to the servers), and " + count("less") + " less; `sipward shadow` tells who");
+  }
   const bool in_sync = status["nft"].value("in_sync", false);
   const std::string said = in_sync ? "in sync" : "OUT OF SYNC";
   row("nftables", colours_wanted() ? toned(said, in_sync ? Tone::Good : Tone::Bad) : said);

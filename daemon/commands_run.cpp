@@ -13,6 +13,7 @@
 
 #include "config/allow.h"
 #include "config/config.h"
+#include "config/shadow.h"
 #include "daemon/capabilities.h"
 #include "daemon/command.h"
 #include "daemon/control.h"
@@ -81,6 +82,15 @@ int check(const std::string& file) {
   if (!settings) return refuse(to_string(settings.error()));
   std::cout << config::describe(*settings);
   if (const auto fault = fault_in_lists(*settings, allow_folder(file))) return refuse(*fault);
+  if (!settings->shadow.empty()) {
+    const auto shadow = config::load_shadow(*settings);
+    if (!shadow) return refuse(shadow.error());
+    std::string in_vain;
+    for (const auto& key : shadow->in_vain) in_vain += (in_vain.empty() ? "" : ", ") + key;
+    if (!in_vain.empty())
+      std::cerr << "sipward: set in " << word(settings->shadow.string())
+                << ", but counts for nothing in a shadow: " << in_vain << "\n";
+  }
   std::string names;
   for (const auto& key : not_in_force(file)) names += (names.empty() ? "" : ", ") + key;
   if (!names.empty())

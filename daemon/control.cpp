@@ -19,6 +19,7 @@
 #include "daemon/alerts.h"
 #include "daemon/capabilities.h"
 #include "daemon/folders.h"
+#include "daemon/live_shadow.h"
 #include "daemon/service.h"
 
 namespace sipward::daemon {
@@ -73,6 +74,8 @@ Control::~Control() {
 }
 
 std::expected<void, std::string> Control::open() {
+  auto tried = read_shadow(settings_);
+  if (!tried) return std::unexpected(tried.error());
   const auto instance = claim_namespace();
   if (!instance) return std::unexpected(instance.error());
   instance_ = *instance;
@@ -118,6 +121,7 @@ std::expected<void, std::string> Control::open() {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   allow_book_ = std::make_unique<AllowBook>();
   open_state();
+  if (const auto begun = try_settings(std::move(*tried)); !begun) return begun;
   for (const int fd : {signals_, host_->event(), socket_->event(), dataplane_->offence_event(), state_->event(),
                        allow_book_->event()}) {
     epoll_event event{EPOLLIN, {.fd = fd}};
@@ -152,6 +156,7 @@ void Control::run() {
     dataplane_->drain([this](const policy::Offence& offence) { hear(offence); });
     end_what_is_due();
     enforce();
+    tend_shadow();
     reconcile();
     socket_->serve([this](std::string_view request) { return answer(request); },
                    [this](std::uint64_t& place) { return news(place); });
@@ -266,6 +271,7 @@ void Control::enforce() {
   const bool enforced = apply(changes);
   count_decisions(changes, enforced);
   for (const auto& change : changes) {
+    if (shadow_) shadow_->note_present(change, learning() || settings_.block.dry_run || is_off());
     const bool stands = change.kind != BlockChange::Kind::Removed;
     if (enforced || !stands) mark_source(change.block, stands); // who is forgiven passes, whatever nftables says
   }
@@ -323,6 +329,7 @@ policy::PrefixSet Control::let_through() const {
 void Control::refresh_never_blocked() {
   blocks_.set_local(policy::PrefixSet(facts_.networks));
   collect(blocks_.set_never_blocked(never_blocked({})));
+  refresh_shadow();
   if (is_off()) {
     dataplane_->publish(make_rules());
     return;

@@ -38,6 +38,7 @@
 namespace sipward::daemon {
 
 class Answers;
+class LiveShadow;
 namespace nft {
 struct Disturbance;
 }
@@ -173,6 +174,19 @@ private:
   nft::Layout layout() const;
   bool inline_mode() const noexcept { return settings_.mode == config::Mode::Inline; }
 
+  // Judging by a second settings file, blocking nothing: control_shadow.cpp.
+  struct TriedSettings {
+    std::optional<config::Settings> settings; // none: nothing is tried
+    std::vector<std::string> in_vain;         // keys of the file that count for nothing here
+  };
+  static std::expected<TriedSettings, std::string> read_shadow(const config::Settings& present);
+  std::expected<void, std::string> try_settings(TriedSettings tried);
+  void tend_shadow();
+  void refresh_shadow();
+  void drain_shadow();
+  std::unique_ptr<const policy::Rules> shadow_rules() const;
+  std::string_view standing_now(const policy::Subject& subject) const;
+
   // A reload: control_reload.cpp.
   struct Reloaded {
     std::vector<std::string> changed, for_restart; // keys of the settings
@@ -298,6 +312,10 @@ private:
   EventRing events_; // what log_ said
   std::unique_ptr<BlockLog> log_;
   std::unique_ptr<dataplane::Dataplane> dataplane_;
+  std::unique_ptr<LiveShadow> shadow_;           // after the dataplane, whose second ledger it uses; nullptr: none
+  std::unique_ptr<AllowBook> shadow_allow_book_; // of its names and lists, where they are others than ours
+  std::vector<policy::Prefix> shadow_allow_found_;
+  policy::Time next_shadow_;
   std::optional<ControlSocket> socket_;
   std::unique_ptr<TableWatch, DeleteTableWatch> tables_;
   std::unique_ptr<Metrics> metrics_;

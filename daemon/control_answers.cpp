@@ -33,6 +33,7 @@ ControlSocket::Reply Answers::answer(std::string_view line) {
       {"explain", &Answers::explain}, {"events", &Answers::events},   {"confirm", &Answers::confirm},
       {"allow", &Answers::allow},     {"allowed", &Answers::allowed}, {"disallow", &Answers::disallow},
       {"off", &Answers::off},         {"on", &Answers::on},           {"doctor", &Answers::doctor},
+      {"shadow", &Answers::shadow},
   };
   try {
     const Json request = Json::parse(line);

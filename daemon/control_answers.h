@@ -37,6 +37,10 @@ private:
   Result status(const Json& request);
   Result blocks(const Json& request);
 
+  // What is tried: answers_shadow.cpp.
+  Result shadow(const Json& request);
+  Json shadow_json() const;
+
   Result reload(const Json& request); // answers_reload.cpp
   Result doctor(const Json& request); // answers_doctor.cpp
   Result top(const Json& request);    // answers_top.cpp

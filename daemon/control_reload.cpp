@@ -8,6 +8,7 @@
 #include "config/reload.h"
 #include "config/rules.h"
 #include "daemon/control.h"
+#include "daemon/live_shadow.h"
 
 // A new settings file while packets flow. What may be refused comes first, and is taken back if the rest is; then the
 // workers get new rules between two bursts, and the kernel a table that takes the old one's place in one transaction.
@@ -69,6 +70,10 @@ std::expected<Control::Reloaded, std::string> Control::take_over() {
   if (!wanted) return std::unexpected(wanted.error());
   const auto next = config::succeed(settings_, *wanted);
   if (!next) return std::unexpected(next.error());
+  auto tried = read_shadow(next->settings);
+  if (!tried) return std::unexpected(tried.error());
+  const bool tries_anew =
+      !next->changed.empty() || tried->settings != (shadow_ ? std::optional(shadow_->settings()) : std::nullopt);
   std::unique_ptr<BlockLog> log;
   if (const auto& to = next->settings.log; to.file != settings_.log.file || to.format != settings_.log.format) {
     auto opened = open_log(to);
@@ -97,6 +102,8 @@ std::expected<Control::Reloaded, std::string> Control::take_over() {
     if (change.kind == BlockChange::Kind::Removed && change.ending == policy::Ending::NeverBlocked)
       done.lifted.push_back(change.block.subject);
   enforce();
+  if (tries_anew)
+    if (const auto begun = try_settings(std::move(*tried)); !begun) spdlog::error("{}", begun.error());
   if (!in_sync_)
     return std::unexpected("the settings are taken over, but nftables refuses its part; see the daemon's log");
   return done;

@@ -9,6 +9,7 @@
 
 #include "daemon/alerts.h"
 #include "daemon/control.h"
+#include "daemon/live_shadow.h"
 
 // What the control thread looks after beside offences: ports, lengths, and how the protected servers fare.
 namespace sipward::daemon {
@@ -76,8 +77,14 @@ void Control::watch_servers() {
   const auto before = wellbeing_.state(), after = wellbeing_.note(second, now);
   for (const auto& alert : {health_alert(before, wellbeing_), sight_alert(before, wellbeing_)})
     if (!alert.empty()) log_->alert(alert, now, clock_);
-  if (after.unwell && !before.unwell) collect(blocks_.lift_since(now - policy::Wellbeing::kDoubtful));
-  if (after != before) dataplane_->publish(make_rules());
+  if (after.unwell && !before.unwell) {
+    collect(blocks_.lift_since(now - policy::Wellbeing::kDoubtful));
+    if (shadow_) shadow_->lift_since(now - policy::Wellbeing::kDoubtful, now);
+  }
+  if (after != before) {
+    dataplane_->publish(make_rules());
+    refresh_shadow();
+  }
   watch_loads(now);
 }
 

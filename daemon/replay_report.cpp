@@ -154,7 +154,7 @@ void write_json(const ReplayReport& report, SortKey sort, std::ostream& out) {
                  {"verdicts", std::move(verdicts)},
                  {"blocks", std::move(blocks)},
                  {"alerts", std::move(alerts)}};
-  if (report.shadow) object["shadow"] = shadow_json(compare(report, *report.shadow));
+  if (report.shadow) object["shadow"] = shadow_json(compare(report, *report.shadow), WallClock{});
   out << object.dump(2) << "\n";
 }
 

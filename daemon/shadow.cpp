@@ -15,16 +15,16 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 using Firsts = std::map<policy::Subject, const policy::Block*>;
-Firsts firsts(const ReplayReport& report) {
+Firsts firsts(std::span<const policy::Block> blocks) {
   Firsts found;
-  for (const auto& block : report.blocks) found.try_emplace(block.subject, &block);
+  for (const auto& block : blocks) found.try_emplace(block.subject, &block);
   return found;
 }
 
-Json blocks_json(const std::vector<const policy::Block*>& blocks) {
+Json blocks_json(const std::vector<const policy::Block*>& blocks, const WallClock& clock) {
   Json list = Json::array();
   for (const auto* block : blocks) {
-    list.push_back(block_json(*block, kCaptureClock));
+    list.push_back(block_json(*block, clock));
     list.back()["known"] = is_known(*block);
   }
   return list;
@@ -49,10 +49,10 @@ std::size_t known_among(const std::vector<const policy::Block*>& blocks) {
 
 bool is_known(const policy::Block& block) noexcept { return block.evidence.trusted || block.evidence.successes > 0; }
 
-ShadowDifference compare(const ReplayReport& present, const ReplayReport& other) {
+ShadowDifference compare(std::span<const policy::Block> present, std::span<const policy::Block> other) {
   ShadowDifference difference;
   const Firsts now = firsts(present), then = firsts(other);
-  for (const auto& block : other.blocks) {
+  for (const auto& block : other) {
     if (then.at(block.subject) != &block) continue;
     const auto same = now.find(block.subject);
     if (same == now.end())
@@ -60,19 +60,24 @@ ShadowDifference compare(const ReplayReport& present, const ReplayReport& other)
     else if (same->second->reason != block.reason || same->second->since != block.since)
       difference.otherwise.push_back({same->second, &block});
   }
-  for (const auto& block : present.blocks)
+  for (const auto& block : present)
     if (now.at(block.subject) == &block && !then.contains(block.subject)) difference.less.push_back(&block);
+  return difference;
+}
+
+ShadowDifference compare(const ReplayReport& present, const ReplayReport& other) {
+  ShadowDifference difference = compare(present.blocks, other.blocks);
   difference.dropped_now = present.counters.dropped;
   difference.dropped_then = other.counters.dropped;
   return difference;
 }
 
-Json shadow_json(const ShadowDifference& difference) {
+Json shadow_json(const ShadowDifference& difference, const WallClock& clock) {
   Json otherwise = Json::array();
   for (const auto& [now, then] : difference.otherwise)
-    otherwise.push_back({{"now", block_json(*now, kCaptureClock)}, {"then", block_json(*then, kCaptureClock)}});
-  return {{"more", blocks_json(difference.more)},
-          {"less", blocks_json(difference.less)},
+    otherwise.push_back({{"now", block_json(*now, clock)}, {"then", block_json(*then, clock)}});
+  return {{"more", blocks_json(difference.more, clock)},
+          {"less", blocks_json(difference.less, clock)},
           {"otherwise", std::move(otherwise)},
           {"dropped_now", difference.dropped_now},
           {"dropped_then", difference.dropped_then}};

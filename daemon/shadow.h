@@ -4,11 +4,14 @@
 
 #include <cstdint>
 #include <iosfwd>
+#include <span>
+#include <string>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
 #include "daemon/replay_report.h"
+#include "daemon/text.h"
 
 // What other settings would do to the same traffic, against the present ones.
 namespace sipward::daemon {
@@ -24,13 +27,15 @@ struct ShadowDifference {
   std::uint64_t dropped_now = 0, dropped_then = 0; // packets
 };
 
-// Points into the two reports. Of a subject that was blocked several times the first is compared.
+// Points into the two lists. Of a subject that was blocked several times the first is compared. Packets are not there.
+ShadowDifference compare(std::span<const policy::Block> present, std::span<const policy::Block> other);
+// The same of two replays, with their packets.
 ShadowDifference compare(const ReplayReport& present, const ReplayReport& other);
 
 // Does it concern a source that our server knows: one that is trusted, or had successes?
 bool is_known(const policy::Block& block) noexcept;
 
-nlohmann::ordered_json shadow_json(const ShadowDifference& difference);
+nlohmann::ordered_json shadow_json(const ShadowDifference& difference, const WallClock& clock);
 void write_shadow(const ShadowDifference& difference, const std::string& file, std::ostream& out);
 
 } // namespace sipward::daemon

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <iterator>
 
@@ -21,8 +22,11 @@ namespace sipward::dataplane {
 struct Dataplane::State {
   std::unique_ptr<Environment> environment;
   TableMemory ledger_memory;
+  std::uint32_t capacity = 0;
+  policy::Secret secret{};
   std::unique_ptr<policy::Ledger> ledger;
   std::unique_ptr<RulesCell> rules;
+  std::shared_ptr<SecondJudge> second;
   int offence_event = -1;
   std::vector<std::unique_ptr<Port>> ports; // outside ports first, then the inside one
   bool forwards = false;                    // inline
@@ -84,9 +88,9 @@ Dataplane::State::Ready Dataplane::State::make_ledger(const Options& options) {
     return std::unexpected("sources.capacity " + std::to_string(options.source_capacity) + " needs " +
                            std::to_string(octets >> 20) + " MiB, and memory.size is " +
                            std::to_string(options.memory_bytes >> 20) + " MiB: raise it");
-  policy::Secret secret{};
   if (getrandom(&secret, sizeof secret, 0) != sizeof secret) return std::unexpected("the kernel has no random numbers");
-  ledger = std::make_unique<policy::Ledger>(std::span(ledger_memory.get(), octets), options.source_capacity, secret);
+  capacity = options.source_capacity;
+  ledger = std::make_unique<policy::Ledger>(std::span(ledger_memory.get(), octets), capacity, secret);
   return {};
 }
 
@@ -186,7 +190,36 @@ void Dataplane::drain(const std::function<void(const policy::Offence&)>& take) {
   policy::Offence offence;
   for (auto& worker : state_->workers)
     for (std::size_t i = 0; i < kOffenceRing && worker->offences().pop(offence); ++i) take(offence);
+  state_->rules->free_old();
 }
+
+std::expected<void, std::string> Dataplane::begin_second(std::unique_ptr<const policy::Rules> rules) {
+  auto& s = *state_;
+  const auto now_s = static_cast<std::uint32_t>(
+      std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+  auto second = SecondJudge::begin(s.workers.size(), *s.ledger, s.capacity, s.secret, std::move(rules), now_s);
+  if (!second) return std::unexpected("there is no memory for the sources of a second judge");
+  s.second = second;
+  s.rules->publish_second(std::move(second));
+  return {};
+}
+
+void Dataplane::end_second() {
+  state_->second.reset();
+  state_->rules->publish_second(nullptr);
+}
+
+bool Dataplane::has_second() const noexcept { return state_->second != nullptr; }
+
+void Dataplane::publish_second(std::unique_ptr<const policy::Rules> rules) {
+  state_->rules->retire(state_->second->publish(std::move(rules)));
+}
+
+void Dataplane::drain_second(const std::function<void(const policy::Offence&)>& take) { state_->second->drain(take); }
+
+SecondCounters Dataplane::second_counters() const { return state_->second->counters(); }
+
+policy::Ledger& Dataplane::second_ledger() noexcept { return state_->second->ledger(); }
 
 Counters Dataplane::counters() const {
   Counters sum;

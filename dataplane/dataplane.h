@@ -43,6 +43,16 @@ struct Lost {
   std::uint64_t offences = 0; // the ring to the control thread was full
 };
 
+// What a second judge made of the same datagrams (second_judge.h). Figures, each by itself.
+struct SecondCounters {
+  std::uint64_t judged = 0;        // datagrams to or from a protected server's SIP port
+  std::uint64_t dropped = 0;       // of these, it would have dropped
+  std::uint64_t more = 0;          // of these, the first judge did not
+  std::uint64_t less = 0;          // the first judge dropped, and it would not have
+  std::uint64_t offences = 0;      // sent to the control thread
+  std::uint64_t lost_offences = 0; // not sent: its ring was full
+};
+
 class Dataplane {
 public:
   // Called with what DPDK says while it starts and runs, a line at a time. Any thread.
@@ -99,6 +109,18 @@ public:
   bool on_hugepages() const noexcept;
   // DPDK's telemetry socket, which has our counters too (telemetry.h); empty: there is none.
   const std::filesystem::path& telemetry_socket() const noexcept;
+
+  // A second judge, whom nobody obeys, judges the same datagrams by other rules (of the same ports, servers and IPv6
+  // prefix). It begins with what the first one remembers of honest parties. One that is there already ends. The error
+  // says that there is no memory for it.
+  std::expected<void, std::string> begin_second(std::unique_ptr<const policy::Rules> rules);
+  void end_second();
+  bool has_second() const noexcept;
+  // These four: while there is one.
+  void publish_second(std::unique_ptr<const policy::Rules> rules);
+  void drain_second(const std::function<void(const policy::Offence&)>& take); // offence_event() rings for them, too
+  SecondCounters second_counters() const;
+  policy::Ledger& second_ledger() noexcept;
 
   // Workers empty their receive rings once more and end; offences may still be drained afterwards.
   void stop();

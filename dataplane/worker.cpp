@@ -54,7 +54,16 @@ RulesCell::~RulesCell() {
 
 void RulesCell::publish(std::unique_ptr<const policy::Rules> rules) {
   const auto* old = rules_.exchange(rules.release(), std::memory_order_acq_rel); // release: pairs with current()
-  retired_.emplace_back(rte_rcu_qsbr_start(qsbr_.get()), old);
+  retire(std::unique_ptr<const policy::Rules>(old));
+}
+
+void RulesCell::publish_second(std::shared_ptr<SecondJudge> second) {
+  second_.store(second.get(), std::memory_order_release); // pairs with second()
+  if (auto old = std::exchange(second_now_, std::move(second))) retire(std::move(old));
+}
+
+void RulesCell::retire(std::shared_ptr<const void> old) {
+  retired_.emplace_back(rte_rcu_qsbr_start(qsbr_.get()), std::move(old));
   free_old(false);
 }
 
@@ -105,6 +114,7 @@ void Worker::run() {
     last_bursts += last;
     rounds_.store(rounds_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     const policy::Rules& rules = rules_.current(id_);
+    second_ = rules_.second();
     bool quiet = true;
     for (const Path& path : paths_) {
       const std::uint16_t received = path.from->receive(path.queue, mbufs);
@@ -123,6 +133,7 @@ void Worker::run() {
     published_.publish(counters_);
     if (std::exchange(rang_, false)) ring_bell(offence_event_);
   }
+  second_ = nullptr;
   release_overdue(rules_.current(id_), policy::Time::max()); // nobody completes them any more
   published_.publish(counters_);
   rules_.sleep(id_);
@@ -143,6 +154,7 @@ void Worker::take(const Path& path, std::span<rte_mbuf*> frames, const policy::R
   }
   for (policy::Case& c : cases) policy::open(rules, ledger_, c);
   for (policy::Case& c : cases) policy::fetch(ledger_, c);
+  if (second_ != nullptr) second_->fetch(cases);
   for (std::size_t i = 0; i < frames.size(); ++i) {
     if (kinds[i] != FrameKind::Fragment) {
       settle(path, *frames[i], judge(kinds[i], cases[i], rules, now));
@@ -160,6 +172,7 @@ policy::Verdict Worker::judge(FrameKind kind, const policy::Case& c, const polic
     return policy::let_by(rules, ledger_, c, why_not_judged(kind), now);
   const policy::Verdict verdict = policy::decide(rules, ledger_, names_, c, now, offence_);
   if (verdict.offence) report(offence_);
+  if (second_ != nullptr && second_->judge(id_, c, verdict, now)) rang_ = true;
   return verdict;
 }
 

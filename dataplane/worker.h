@@ -15,6 +15,7 @@
 #include "dataplane/counters.h"
 #include "dataplane/fragments.h"
 #include "dataplane/port.h"
+#include "dataplane/second_judge.h"
 #include "dataplane/spsc_ring.h"
 #include "dataplane/stations.h"
 
@@ -31,12 +32,19 @@ public:
 
   // Control thread only.
   void publish(std::unique_ptr<const policy::Rules> rules);
+  void publish_second(std::shared_ptr<SecondJudge> second); // nullptr: there is none any more
+  void retire(std::shared_ptr<const void> old);             // to be freed once every worker has moved on from here
+  void free_old() { free_old(false); }
 
   // Worker `id` only. The reference holds until the worker's next call of current() or sleep().
   const policy::Rules& current(unsigned id) noexcept {
     rte_rcu_qsbr_quiescent(qsbr_.get(), id);
     return *rules_.load(std::memory_order_acquire); // pairs with publish()
   }
+  // After current(), for as long as that holds. nullptr: there is none.
+  SecondJudge* second() const noexcept {
+    return second_.load(std::memory_order_acquire);
+  } // pairs with publish_second()
   void wake(unsigned id) noexcept { rte_rcu_qsbr_thread_online(qsbr_.get(), id); }
   void sleep(unsigned id) noexcept { rte_rcu_qsbr_thread_offline(qsbr_.get(), id); }
 
@@ -48,8 +56,9 @@ private:
   };
   std::unique_ptr<rte_rcu_qsbr, QsbrFree> qsbr_;
   std::atomic<const policy::Rules*> rules_;
-  std::vector<std::pair<std::uint64_t, std::unique_ptr<const policy::Rules>>>
-      retired_; // control thread; with their tokens
+  std::atomic<SecondJudge*> second_ = nullptr;
+  std::shared_ptr<SecondJudge> second_now_;                                    // control thread: the same
+  std::vector<std::pair<std::uint64_t, std::shared_ptr<const void>>> retired_; // control thread; with their tokens
 };
 
 // A way through a worker: the queue where frames come in, and, inline, where those that pass go out.
@@ -106,6 +115,7 @@ private:
   // copy waits until every piece is written.
   std::array<policy::Case, kBurst> cases_;
   policy::Offence offence_;
+  SecondJudge* second_ = nullptr; // of this round, if there is one
   // Frames whose verdict is known, all of one path, on their way out: a burst at most.
   struct Settled {
     const Path* path = nullptr;

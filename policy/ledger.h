@@ -94,6 +94,15 @@ public:
   static constexpr std::uint32_t kEchoS = 4 * 3600;      // nonces live for minutes, calls for hours
   static constexpr std::uint32_t kPortMinutes = 24 * 60; // registrations are refreshed within hours
 
+  // Control thread. Takes over what another ledger of the same capacity and secret remembers of honest parties: whom it
+  // trusts, users, ports, and the calls and transactions under way. Not how much anybody has sent.
+  void inherit(const Ledger& other, std::uint32_t now_s) noexcept {
+    trust.copy(other.trust, now_s);
+    transactions.copy(other.transactions);
+    echoes.copy(other.echoes);
+    known_users.copy(other.known_users);
+  }
+
   // Control thread. What the pulse has noted since it was last asked, with what was counted elsewhere.
   LastSecond take_second(std::uint64_t requests, std::uint64_t answers) noexcept {
     return {pulse.asking.take(),

@@ -77,6 +77,12 @@ public:
     return was_there;
   }
 
+  // Any thread. Takes over what stands in another set of as many places, approximately while others put into that one.
+  void copy(const RecentSet& other) noexcept {
+    for (std::uint64_t i = 0; i < (mask_ + 1) * kWays; ++i)
+      places_[i].store(other.places_[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
+  }
+
 private:
   static constexpr std::size_t kWays = 8;
   static constexpr unsigned kNoteBits = 8, kTagShift = 28;

@@ -71,4 +71,16 @@ void TrustTable::forget(SourceKey key) noexcept {
     if (bucket[i].key.load(std::memory_order_acquire) == key) bucket[i].until_s.store(0, kRelaxed);
 }
 
+void TrustTable::copy(const TrustTable& other, std::uint32_t now_s) noexcept {
+  other.each(0, other.lines(), now_s, [&](const Trustee& from) {
+    const SourceKey key = from.key.load(kRelaxed);
+    if (key == kOwned) return;
+    Trustee* const to = find_or_insert(key, now_s);
+    const auto take = [](auto& field, const auto& value) { field.store(value.load(kRelaxed), kRelaxed); };
+    for (std::size_t i = 0; i < to->users.size(); ++i) take(to->users[i], from.users[i]);
+    take(to->until_s, from.until_s), take(to->since_s, from.since_s), take(to->heard_s, from.heard_s);
+    take(to->hour, from.hour), take(to->this_hour, from.this_hour), take(to->last_hour, from.last_hour);
+  });
+}
+
 } // namespace sipward::policy

@@ -81,6 +81,9 @@ public:
   void forget(SourceKey key) noexcept;                               // any thread
   bool forgotten(SourceKey key, std::uint32_t now_s) const noexcept; // it was trusted, and has not been displaced
 
+  // Control thread. Takes over whom another table trusts, each for as long as that one does.
+  void copy(const TrustTable& other, std::uint32_t now_s) noexcept;
+
   // Control thread: every trustee of lines [from, from + count).
   template<typename Each>
   void each(std::size_t from, std::size_t count, std::uint32_t now_s, Each take) const {
