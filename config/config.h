@@ -77,7 +77,13 @@ struct Settings {
     std::uint32_t max_per_second = 200; // new hosts
     friend bool operator==(const Blocking&, const Blocking&) = default;
   } block;
-  std::vector<policy::Prefix> allow;              // who is never blocked: addresses and ranges
+  std::vector<policy::Prefix> allow; // who is never blocked: addresses and ranges
+  struct AllowLimit {
+    policy::Prefix range; // of `allow`
+    double per_second = 0;
+    friend bool operator==(const AllowLimit&, const AllowLimit&) = default;
+  };
+  std::vector<AllowLimit> allow_limits;           // of those, each address may send no more than this
   std::vector<std::string> allow_names;           // the same, as DNS knows their addresses; lower case
   std::vector<std::filesystem::path> allow_files; // the same, in lists that may change meanwhile (allow.h)
   std::filesystem::path allow_folder; // no key: its *.yaml are such lists as well; for whoever reads a file to set

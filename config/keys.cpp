@@ -34,6 +34,7 @@ constexpr Name<Action> kActions[] = {
 constexpr std::size_t kMostPorts = 32;       // DPDK's own limit (RTE_MAX_ETHPORTS)
 constexpr std::size_t kMostCores = 128;      // DPDK's own limit (RTE_MAX_LCORE)
 constexpr std::size_t kMostPrefixes = 65536; // of allow and trust.peers
+constexpr std::size_t kMostLimits = 256;     // of allow: each is looked at for every packet of somebody allowed
 constexpr std::size_t kLongestPath = 4095;   // PATH_MAX without its zero
 constexpr std::size_t kLongestSocket = 107;  // sockaddr_un's path without its zero
 constexpr std::uint64_t kLeastMemory = std::uint64_t{32} << 20, kMostMemory = std::uint64_t{1} << 40; // octets
@@ -201,14 +202,65 @@ std::vector<Key> scanner() {
               choice(kActions))};
 }
 
-// One list in the file; three in the settings, by what has to be done about an entry.
+// {address: RANGE, limit: RATE}, of the list below.
+std::expected<Settings::AllowLimit, Fault> read_allow_limit(const YAML::Node& node) {
+  std::optional<policy::Prefix> range;
+  std::optional<double> per_second;
+  for (const auto& part : node) {
+    const auto name = part.first.IsScalar() ? part.first.Scalar() : std::string();
+    if (name == "address") {
+      const auto read = read_value(part.second, prefix());
+      if (!read) return std::unexpected(read.error());
+      range = *read;
+    } else if (name == "limit") {
+      const auto read = read_value(part.second, rate());
+      if (!read) return std::unexpected(read.error());
+      per_second = *read;
+    } else {
+      return std::unexpected(Fault{part.first.Mark(), "an entry in braces has an address and a limit, such as "
+                                                      "{address: 203.0.113.10, limit: 200/s}"});
+    }
+  }
+  if (range && per_second) return Settings::AllowLimit{*range, *per_second};
+  return std::unexpected(Fault{node.Mark(), std::string("the entry has no ") + (range ? "limit" : "address") +
+                                                ": {address: 203.0.113.10, limit: 200/s}, or the address alone"});
+}
+
+std::string allow_text(const policy::Prefix& range, const Settings& settings) {
+  const auto limit = std::ranges::find(settings.allow_limits, range, &Settings::AllowLimit::range);
+  const auto text = prefix().print(range);
+  if (limit == settings.allow_limits.end()) return text;
+  return "{address: " + text + ", limit: " + rate().print(limit->per_second) + "}";
+}
+
+// One list in the file; several in the settings, by what has to be done about an entry.
 Key allow() {
   using Entries = List<std::string>;
   return {"allow",
           [](const YAML::Node& node, Settings& settings) -> std::optional<Fault> {
             std::vector<std::string> entries;
-            if (auto fault = read_list(node, Entries{allow_entry(), 0, kMostPrefixes}, entries)) return fault;
+            std::vector<Settings::AllowLimit> limits;
+            YAML::Node plain(YAML::NodeType::Sequence); // the entries without a limit
+            if (node.IsSequence() && node.size() > 0) {
+              for (const auto& entry : node) {
+                if (!entry.IsMap()) {
+                  plain.push_back(entry);
+                  continue;
+                }
+                const auto limit = read_allow_limit(entry);
+                if (!limit) return limit.error();
+                if (std::ranges::find(limits, limit->range, &Settings::AllowLimit::range) != limits.end())
+                  return Fault{entry.Mark(), to_string(limit->range) + " has a limit already"};
+                if (limits.size() == kMostLimits)
+                  return Fault{entry.Mark(), "at most " + std::to_string(kMostLimits) + " entries may have a limit"};
+                limits.push_back(*limit);
+              }
+            }
+            const auto& rest = limits.empty() ? node : plain;
+            if (auto fault = read_list(rest, Entries{allow_entry(), 0, kMostPrefixes}, entries)) return fault;
             settings.allow.clear(), settings.allow_names.clear(), settings.allow_files.clear();
+            for (const auto& limit : limits) settings.allow.push_back(limit.range);
+            settings.allow_limits = std::move(limits);
             for (const auto& entry : entries) {
               if (const auto range = policy::Prefix::parse(entry))
                 settings.allow.push_back(*range);
@@ -221,7 +273,7 @@ Key allow() {
           },
           [](const Settings& settings) {
             std::vector<std::string> words;
-            for (const auto& range : settings.allow) words.push_back(prefix().print(range));
+            for (const auto& range : settings.allow) words.push_back(allow_text(range, settings));
             for (const auto& name : settings.allow_names) words.push_back(yaml_text(name));
             for (const auto& file : settings.allow_files)
               words.push_back(yaml_text(std::string(kFileMark) + file.string()));

@@ -2,6 +2,7 @@
 #include "config/rules.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace sipward::config {
 
@@ -11,6 +12,10 @@ policy::Rules rules(const Settings& settings) {
   rules.servers = settings.sip.servers;
   std::ranges::sort(rules.servers);
   rules.never_blocked = policy::PrefixSet(settings.allow);
+  for (const auto& [range, per_second] : settings.allow_limits) {
+    const policy::Rate limit{per_second, static_cast<std::uint32_t>(std::max(std::ceil(10 * per_second), 1.0))};
+    rules.ceilings.push_back({range, limit, policy::Meter(limit)});
+  }
   rules.block_everything = settings.nftables.scope == Scope::All;
   rules.ipv6_prefix = settings.sources.ipv6_prefix;
   rules.scanner = settings.detect.scanner;

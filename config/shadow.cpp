@@ -15,7 +15,7 @@ std::expected<Shadow, std::string> load_shadow(const Settings& present) {
   if (!wanted) return std::unexpected(to_string(wanted.error()));
   Shadow shadow{present, {}};
   take(shadow.settings, *wanted, &Settings::detect, &Settings::scanners, &Settings::prefix, &Settings::block,
-       &Settings::allow, &Settings::allow_names, &Settings::allow_files, &Settings::trust);
+       &Settings::allow, &Settings::allow_limits, &Settings::allow_names, &Settings::allow_files, &Settings::trust);
   if (const auto broken = violations(shadow.settings); !broken.empty())
     return std::unexpected(present.shadow.string() + ": " + broken.front().names.front() + ": " +
                            broken.front().message);

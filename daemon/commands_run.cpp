@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <csignal>
 #include <expected>
 #include <filesystem>
@@ -77,6 +78,28 @@ std::optional<std::string> fault_in_lists(const config::Settings& settings, cons
   return std::nullopt;
 }
 
+// Whoever is never blocked may be forged, and may then send what he likes, unless he has a limit.
+void warn_of_unlimited(const config::Settings& settings) {
+  constexpr std::size_t kNamed = 3;
+  std::vector<std::string> unlimited;
+  for (const auto& range : settings.allow)
+    if (std::ranges::find(settings.allow_limits, range, &config::Settings::AllowLimit::range) ==
+        settings.allow_limits.end())
+      unlimited.push_back(to_string(range));
+  unlimited.insert(unlimited.end(), settings.allow_names.begin(), settings.allow_names.end());
+  for (const auto& list : settings.allow_files) unlimited.push_back("file:" + list.string());
+  if (unlimited.empty()) return;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(kNamed, unlimited.size()); ++i)
+    names += (i == 0 ? "" : ", ") + word(unlimited[i]);
+  if (unlimited.size() > kNamed) names += " and " + std::to_string(unlimited.size() - kNamed) + " more";
+  std::cerr << "sipward: allowed without a limit: " << names
+            << "; who forges such an address may send what he likes ({address: ADDR, limit: 200/s} bounds it)\n";
+  for (const auto& [range, per_second] : settings.allow_limits)
+    if (settings.mode == config::Mode::Monitor && range.base.family == policy::Family::V6)
+      std::cerr << "sipward: the limit of " << to_string(range) << " is of IPv6, and acts in mode: inline only\n";
+}
+
 int check(const std::string& file) {
   const auto settings = config::load(file);
   if (!settings) return refuse(to_string(settings.error()));
@@ -91,6 +114,7 @@ int check(const std::string& file) {
       std::cerr << "sipward: set in " << word(settings->shadow.string())
                 << ", but counts for nothing in a shadow: " << in_vain << "\n";
   }
+  warn_of_unlimited(*settings);
   std::string names;
   for (const auto& key : not_in_force(file)) names += (names.empty() ? "" : ", ") + key;
   if (!names.empty())

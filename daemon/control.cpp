@@ -98,6 +98,7 @@ std::expected<void, std::string> Control::open() {
   socket_.emplace(std::move(*socket));
   if (!warning.empty()) spdlog::warn("{}", warning);
 
+  blocks_.set_ceilings(policy::PrefixSet(ceilings()));
   blocks_.set_never_blocked(never_blocked({}));
   blocks_.set_local(policy::PrefixSet(facts_.networks));
   auto rules = make_rules();
@@ -326,7 +327,16 @@ policy::PrefixSet Control::let_through() const {
   return never_blocked(hosts);
 }
 
+// In monitor mode the kernel does it, which knows an IPv6 host only as its network.
+std::vector<policy::Prefix> Control::ceilings() const {
+  std::vector<policy::Prefix> found;
+  for (const auto& [range, per_second] : settings_.allow_limits)
+    if (inline_mode() || range.base.family == policy::Family::V4) found.push_back(range);
+  return found;
+}
+
 void Control::refresh_never_blocked() {
+  blocks_.set_ceilings(policy::PrefixSet(ceilings()));
   blocks_.set_local(policy::PrefixSet(facts_.networks));
   collect(blocks_.set_never_blocked(never_blocked({})));
   refresh_shadow();

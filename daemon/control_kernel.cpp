@@ -171,6 +171,7 @@ nft::Layout Control::layout() const {
   layout.ports = settings_.sip.ports;
   layout.prefix_v4 = settings_.prefix.ipv4;
   layout.prefix_v6 = settings_.prefix.ipv6;
+  layout.ceilings = !inline_mode() && !ceilings().empty();
   layout.source_v6 = settings_.sources.ipv6_prefix;
   return layout;
 }

@@ -21,7 +21,8 @@ using policy::BlockChange;
 // How the kernel's table looks depends on these.
 bool same_table(const config::Settings& a, const config::Settings& b) {
   return a.nftables.hook == b.nftables.hook && a.nftables.scope == b.nftables.scope && a.sip.ports == b.sip.ports &&
-         a.prefix.ipv4 == b.prefix.ipv4 && a.prefix.ipv6 == b.prefix.ipv6;
+         a.prefix.ipv4 == b.prefix.ipv4 && a.prefix.ipv6 == b.prefix.ipv6 &&
+         a.allow_limits.empty() == b.allow_limits.empty();
 }
 
 void tell_service_manager_reloading() {

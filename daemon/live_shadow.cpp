@@ -31,6 +31,9 @@ LiveShadow::LiveShadow(config::Settings settings, policy::Ledger& ledger, const 
                        policy::Time now)
     : settings_(std::move(settings)), ledger_(ledger), blocks_(enforcing(settings_)), desk_(std::move(desk)),
       since_(now), now_(now) {
+  std::vector<policy::Prefix> ceilings;
+  for (const auto& limit : settings_.allow_limits) ceilings.push_back(limit.range);
+  blocks_.set_ceilings(policy::PrefixSet(ceilings));
   blocks_.restore({.blocks = {}, .climbs = present.snapshot().climbs}, now);
   blocks_.set_trusted_within([this](const policy::Prefix& prefix) { return trusted_within(prefix, now_); });
   for (const auto& [subject, block] : present)

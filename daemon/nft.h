@@ -69,6 +69,7 @@ struct Layout {
   std::uint8_t prefix_v4 = 24;      // lengths of the elements of blocked_net_v4, blocked_net_v6, at least 1
   std::uint8_t prefix_v6 = 48;
   std::uint8_t source_v6 = 64; // of an IPv6 host, in every set that holds hosts
+  bool ceilings = false;       // IPv4 hosts that are never blocked may be limited
 };
 
 // What the kernel does with a subject's packets.

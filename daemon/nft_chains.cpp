@@ -164,6 +164,15 @@ public:
           .look_up(of(sets, family))
           .end(batch_, NF_ACCEPT, what_);
   }
+  // Before the never-blocked are accepted. IPv4 only: an IPv6 host is a network, and others in it have no ceiling.
+  void keep_under_ceilings() {
+    Rule(chain_.name)
+        .only(Family::V4)
+        .load_address(Family::V4, chain_.direction)
+        .look_up(of(kNeverBlocked, Family::V4))
+        .look_up(name_of({.effect = Effect::Limit}))
+        .end(batch_, NF_DROP, what_);
+  }
   // Drops whom the set holds; of one that spares, lets him pass.
   void judge(const SubjectSet& set) {
     Rule rule(chain_.name);
@@ -198,6 +207,7 @@ void put_rules(Batch& batch, const Layout& layout, std::span<const SubjectSet> o
   };
   judge(Effect::DropAll);
   rules.accept_what_is_not_sip();
+  if (chain.limits && layout.ceilings) rules.keep_under_ceilings();
   rules.accept(kNeverBlocked);
   judge(Effect::Drop, policy::SubjectKind::Endpoint);
   rules.accept(kAllowed);

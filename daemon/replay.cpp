@@ -115,6 +115,9 @@ Replay::Replay(const config::Settings& settings, std::vector<policy::Address> se
       names_of_users_(settings.log.users, fresh_secret()) {
   std::ranges::sort(servers);
   report_.servers = rules_.servers = std::move(servers);
+  std::vector<policy::Prefix> ceilings;
+  for (const auto& ceiling : rules_.ceilings) ceilings.push_back(ceiling.of);
+  blocks_.set_ceilings(policy::PrefixSet(ceilings));
   blocks_.set_never_blocked(rules_.never_blocked);
 }
 

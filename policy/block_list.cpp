@@ -80,7 +80,8 @@ Offence BlockList::tempered(Offence offence) const {
 BlockList::Changes BlockList::convict(const Offence& untempered) {
   Changes changes;
   // An IPv6 host is a whole /64: never-blocked addresses in it are let through before it is looked at.
-  if (untempered.notice != Notice::None || never_.holds(untempered.source)) return changes;
+  const bool may_be_limited = untempered.action == Action::Limit && ceilings_.holds(untempered.source);
+  if (untempered.notice != Notice::None || (never_.holds(untempered.source) && !may_be_limited)) return changes;
   Offence offence = tempered(untempered);
   const Subject host = host_subject(offence.source);
   if (offence.action == Action::Limit) {

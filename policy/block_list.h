@@ -97,6 +97,8 @@ public:
   // Addresses that no automatic block may touch; blocks of exactly such hosts are lifted. In a blocked prefix they pass
   // all the same: they stand before it in the kernel.
   Changes set_never_blocked(PrefixSet never);
+  // Of these, those who may be limited all the same: they have a ceiling (Rules::ceilings).
+  void set_ceilings(PrefixSet ceilings) { ceilings_ = std::move(ceilings); }
   // This host's own networks: a prefix that reaches into them is not blocked for what its hosts did.
   void set_local(PrefixSet local) { local_ = std::move(local); }
   // Who is trusted in a prefix, each as a host's subject has it: asked when it is blocked, to let them through.
@@ -228,7 +230,7 @@ private:
 
   BlockOptions options_;
   bool suspended_ = false;
-  PrefixSet never_, local_;
+  PrefixSet never_, ceilings_, local_;
   TrustedWithin trusted_within_;
   Behind behind_;
   Standing blocks_, limits_;

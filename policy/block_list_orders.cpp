@@ -18,7 +18,7 @@ BlockList::Changes BlockList::set_never_blocked(PrefixSet never) {
   }
   for (auto at = limits_.begin(); at != limits_.end();) {
     const Subject subject = (at++)->first;
-    if (spared(subject)) remove_limit(subject, Ending::NeverBlocked, changes);
+    if (spared(subject) && !ceilings_.covers(subject.prefix)) remove_limit(subject, Ending::NeverBlocked, changes);
   }
   return changes;
 }

@@ -140,6 +140,7 @@ Verdict let_by(const Rules& rules, const Ledger& ledger, const Case& c, Why why,
 }
 
 Verdict Judging::read(sip::AgentCache& names) noexcept {
+  if (Verdict verdict; !rules_.ceilings.empty() && over_ceiling(verdict)) return verdict;
   if (level() > 0 || (source_ != nullptr && source_->has(Source::kWatched))) {
     endpoint_ = ledger_.endpoints.find(endpoint_key());
     if (endpoint_ != nullptr) endpoint_->touch(now_, rules_.users_s());
@@ -374,7 +375,7 @@ Verdict Judging::judge_malformed(const sip::Message& message, Class c, bool over
   if (message.malformation == sip::Malformation::Empty && rules_.scanner.action != Action::Off && is_probe())
     return convict(Why::Scanner, rules_.scanner.action, &kEmptyProbes);
   const RatePolicy& policy = rules_.rate(Class::Malformed);
-  if (policy.action == Action::Off) return {Why::Malformed};
+  if (policy.action == Action::Off || has_ceiling_) return {Why::Malformed}; // that has this meter
   if (source_->meter(Class::Malformed, rules_.meter(Class::Malformed, level()), now_)) return {Why::Malformed};
   return convict(Why::MalformedFlood, tempered(policy.action));
 }

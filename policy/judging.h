@@ -68,6 +68,8 @@ private:
   void grant_trust(std::uint64_t user, bool registered) noexcept;
   void settle_meter(const sip::Message& message, std::uint8_t& transaction) noexcept;
 
+  // Of one who is never blocked. True: this packet is above his ceiling, and `verdict` is its verdict.
+  bool over_ceiling(Verdict& verdict) noexcept;
   // A rule was broken: the verdict depends on who it was and on what the operator asked for.
   Verdict convict(Why why, Action action, const sip::Mark* mark = nullptr) noexcept;
   Verdict exceed(Class c, Action action) noexcept; // a rate
@@ -117,6 +119,7 @@ private:
   Source* const source_;       // nullptr: the table had no line for the stranger
   Source* endpoint_ = nullptr; // of a trusted one, if there is something to say about this port
   bool charged_ = false;       // the packet was added to its class's meter
+  bool has_ceiling_ = false;   // its sender is never blocked, but may send only so much
   bool proven_ = false;        // it shows, or answers what shows, that its sender receives our answers
   const Now& now_;
   Offence& offence_;

@@ -46,20 +46,29 @@ struct Detect {
   friend bool operator==(const Detect&, const Detect&) = default;
 };
 
+// Somebody who is never blocked, and yet may send only so much: anybody may forge his address.
+struct Ceiling {
+  Prefix of; // each source in it for itself
+  Rate limit;
+  Meter meter;
+};
+
 // Everything a worker needs to judge a packet, in one immutable value. The control thread makes a new one for every
 // change and publishes it; a worker reads one snapshot per burst.
 struct Rules {
-  std::vector<std::uint16_t> ports;   // SIP ports of the protected servers
-  std::vector<Address> servers;       // who is protected; sorted. None, and the side known: all inside
-  PrefixSet never_blocked;            // allow list, own addresses, gateways, resolvers, loopback, multicast
-  std::vector<Prefix> blocked;        // prefixes that stand in the kernel's sets; sorted by (length, base)
-  std::vector<Prefix> blocked_wholly; // hosts and prefixes that lose every packet, not only SIP; sorted likewise
-  bool block_everything = false;      // the blocked lose every packet, not only SIP (nftables.scope: all)
-  bool drop_convicting = false;       // inline: the packet that convicts is dropped itself
-  std::uint8_t ipv6_prefix = 64;      // an IPv6 source is its prefix of this length
-  std::uint8_t network_v4 = 24, network_v6 = 48; // a stranger's network: its prefix of this length
-  PrefixSet peers;                               // trusted from the start
-  std::uint32_t remember_s = 14 * 24 * 3600;     // how long trust lasts after a success
+  std::vector<std::uint16_t> ports;          // SIP ports of the protected servers
+  std::vector<Address> servers;              // who is protected; sorted. None, and the side known: all inside
+  std::vector<Ceiling> ceilings;             // of some of the never-blocked; few
+  PrefixSet never_blocked;                   // allow list, own addresses, gateways, resolvers, loopback, multicast
+  std::vector<Prefix> blocked;               // prefixes that stand in the kernel's sets; sorted by (length, base)
+  std::vector<Prefix> blocked_wholly;        // hosts and prefixes that lose every packet, not only SIP; sorted likewise
+  bool block_everything = false;             // the blocked lose every packet, not only SIP (nftables.scope: all)
+  bool drop_convicting = false;              // inline: the packet that convicts is dropped itself
+  std::uint8_t ipv6_prefix = 64;             // an IPv6 source is its prefix of this length
+  std::uint8_t network_v4 = 24;              // a stranger's network is its prefix of this length
+  std::uint8_t network_v6 = 48;              // the same of an IPv6 address
+  PrefixSet peers;                           // trusted from the start
+  std::uint32_t remember_s = 14 * 24 * 3600; // how long trust lasts after a success
   // What is judged but for hard marks: everything; everything, but only the log hears of it (learning, or no answers
   // are seen); nothing (our own server is unwell).
   enum class Soft : std::uint8_t { Judged, Logged, Suspended } soft = Soft::Judged;
@@ -85,6 +94,11 @@ struct Rules {
     return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(enumeration.within).count() + 7) / 8;
   }
 
+  const Ceiling* ceiling_of(const Address& address) const noexcept { // nullptr: there is none
+    for (const Ceiling& ceiling : ceilings)
+      if (ceiling.of.holds(address)) return &ceiling;
+    return nullptr;
+  }
   bool is_port(std::uint16_t port) const noexcept;
   bool is_server(const Address& address) const noexcept;
   std::size_t server_place(const Address& address) const noexcept; // among the servers; 0 if none are named

@@ -109,6 +109,22 @@ Verdict Judging::convict(Why why, Action action, const sip::Mark* mark) noexcept
   return verdict;
 }
 
+// Whatever he sends counts. The meter is that of malformed messages, which has no other use for who is never blocked.
+bool Judging::over_ceiling(Verdict& verdict) noexcept {
+  const Ceiling* const ceiling = rules_.ceiling_of(stranger());
+  if (ceiling == nullptr || source_ == nullptr) return false;
+  has_ceiling_ = true;
+  if (source_->meter(Class::Malformed, ceiling->meter, now_)) return false;
+  verdict = {Why::Excess, rules_.drop_convicting || source_->has(Source::kLimited)};
+  if (!source_->claim_report(now_)) return true;
+  fill(Why::Excess, nullptr, SubjectKind::Host);
+  offence_.action = Action::Limit;
+  offence_.limit = ceiling->limit;
+  offence_.evidence.limit_per_s = ceiling->limit.per_second;
+  verdict.offence = true;
+  return true;
+}
+
 // Writes down who did what, for the control thread. Once a second and source at most: it reads the message anew.
 void Judging::fill(Why why, const sip::Mark* mark, SubjectKind kind) noexcept {
   const sip::Message message = sip::parse(payload_);

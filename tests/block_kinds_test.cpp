@@ -30,6 +30,20 @@ TEST_CASE("an IPv6 endpoint is its whole address, not its /64") {
   CHECK(list.covering(address("2001:db8:1:2::a"), 5070) == nullptr);
 }
 
+TEST_CASE("who is never blocked is limited only if he has a ceiling, and stays so while he has one") {
+  BlockList list({});
+  list.set_never_blocked(PrefixSet(std::vector{prefix("198.51.100.0/24")}));
+  CHECK(list.convict(limited(offence(kOffice, 10s))).empty());
+  list.set_ceilings(PrefixSet(std::vector{prefix("198.51.100.64/26")}));
+  CHECK(list.convict(offence(kOffice, 10s, kProven)).empty());
+  CHECK(list.convict(limited(offence("198.51.100.9", 10s))).empty());
+  CHECK(told(list.convict(limited(offence(kOffice, 10s)))) == "+%198.51.100.66/32 scanner");
+  CHECK(list.set_never_blocked(PrefixSet(std::vector{prefix("198.51.100.0/24")})).empty());
+  list.set_ceilings({});
+  CHECK(told(list.set_never_blocked(PrefixSet(std::vector{prefix("198.51.100.0/24")}))) ==
+        "-%198.51.100.66/32 never_blocked");
+}
+
 TEST_CASE("a host's block takes the place of its endpoints' and its limit, and of no other's") {
   BlockList list({.offenders = 100});
   for (const auto* text : {"198.51.100.65", "198.51.100.66", "198.51.100.67"}) {

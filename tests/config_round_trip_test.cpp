@@ -80,6 +80,10 @@ public:
                static_cast<std::uint32_t>(number(1, 1 << 20)), static_cast<std::uint32_t>(number(1, 100000))};
     std::ranges::sort(s.block.ladder);
     s.allow = some(0, [&] { return range(); });
+    std::ranges::sort(s.allow);
+    s.allow.erase(std::ranges::unique(s.allow).begin(), s.allow.end());
+    for (std::size_t i = 0; i < s.allow.size() && coin(); ++i) // those with a limit come first
+      s.allow_limits.push_back({s.allow[i], static_cast<double>(number(1, 10000))});
     s.allow_names =
         some(0, [&] { return std::string(one_of("sip.example.net", "_sip._udp.example.org", "localhost")); });
     s.allow_files = some(0, [&] { return std::filesystem::path(one_of("/etc/carriers.list", "/with blank/# x")); });

@@ -214,6 +214,12 @@ TEST_CASE("values are read as written") {
                 s.allow_names == std::vector<std::string>{"sip.example.net", "_sip._udp.example.org"} &&
                 s.allow_files == std::vector<std::filesystem::path>{"/etc/carriers.list"};
        }},
+      {"allow, with a limit", "allow: [203.0.113.9, {address: 203.0.113.0/25, limit: 200/s}, sip.example.net]",
+       [](const Settings& s) {
+         return s.allow == std::vector{*Prefix::parse("203.0.113.0/25"), *Prefix::parse("203.0.113.9")} &&
+                s.allow_limits == std::vector<Settings::AllowLimit>{{*Prefix::parse("203.0.113.0/25"), 200}} &&
+                s.allow_names == std::vector<std::string>{"sip.example.net"};
+       }},
       {"trust", "trust: {learning: 0s, remember: 1w, peers: [198.51.100.0/24]}",
        [](const Settings& s) {
          return s.trust == Settings::Trust{seconds(0), hours(168), {*Prefix::parse("198.51.100.0/24")}};
@@ -375,6 +381,13 @@ TEST_CASE("a wrong file is refused with the place and what is allowed") {
       {"newline in a path", "ports: {outside: eth1}\nlog: {file: \"/a\\nb\"}\n", 2, 13, "\"/a?b\" is not"},
       {"terminal escape in a path", "ports: {outside: eth1}\nlog: {file: \"/\\x9b\"}\n", 2, 13,
        "is not the absolute path"},
+      {"an allowed one without its limit", "ports: {outside: eth1}\nallow: [{address: 203.0.113.9}]\n", 2, 9,
+       "no limit"},
+      {"a limit of nobody", "ports: {outside: eth1}\nallow: [{limit: 20/s}]\n", 2, 9, "no address"},
+      {"a limit that is none", "ports: {outside: eth1}\nallow: [{address: 203.0.113.9, limit: much}]\n", 2, 39, "much"},
+      {"a key beside the limit", "ports: {outside: eth1}\nallow: [{addresses: 203.0.113.9}]\n", 2, 10, "in braces"},
+      {"two limits", "ports: {outside: eth1}\nallow: [{address: ::1, limit: 1/s}, {address: '::1', limit: 2/s}]\n", 2,
+       37, "has a limit already"},
       {"relative shadow", "ports: {outside: eth1}\nshadow: new.yaml\n", 2, 9, "or \"\" for none"},
       {"metrics without a port", "ports: {outside: eth1}\nmetrics: {listen: 127.0.0.1}\n", 2, 19,
        "an address and a port"},
@@ -465,9 +478,7 @@ TEST_CASE("the keys a file sets in vain are named in the file's order") {
        {}},
       {"a key of its own order", "state: {path: /s.db}\nidle: busy\ntrust: {remember: 1d, learning: 0s}", {}},
       {"policies", "detect: {register_flood: {burst: 5}, enumeration: {users: 5}, scanner: {action: limit}}", {}},
-      {"part of a section",
-       "log: {users: hash, format: json}\nprefix: {proven_only: true, fuse: 5}\nshadow: \"\"",
-       {}},
+      {"part of a section", "log: {users: hash, format: json}\nprefix: {proven_only: true, fuse: 5}\nshadow: \"\"", {}},
       {"the rest", "metrics: {listen: \"\"}", {}},
   };
   for (const auto& row : kRows) {

@@ -162,5 +162,33 @@ TEST_CASE("who is never blocked passes although his IPv6 neighbour, and so their
   CHECK(story.hears("2001:db8:66::1", Request{.cseq = 3}).why == Why::Clean);
 }
 
+TEST_CASE("who is allowed, and has a limit, is dropped above it whatever he sends, and never blocked") {
+  Story story;
+  story.rules.never_blocked = PrefixSet(prefixes({"198.51.100.0/24"}));
+  const Rate limit{100, 1000};
+  story.rules.ceilings = {{Prefix::parse("198.51.100.0/25").value(), limit, Meter(limit)}};
+  story.rules.drop_convicting = true;
+  int kind = 0, dropped = 0;
+  for (int i = 0; i < 5000; ++i, story.clock += 100us) // ten thousand a second
+    switch (kind++ % 4) {
+    case 0: dropped += story.hears(kStranger, "\r\n\r\n").drop; break;
+    case 1: dropped += story.hears(kStranger, kScan).drop; break;
+    case 2: dropped += story.hears(kStranger, Request{.method = "BYE", .cseq = static_cast<unsigned>(i)}).drop; break;
+    default: dropped += story.hears(kStranger, "nonsense\r\n\r\n").drop;
+    }
+  CHECK(dropped > 3900); // a thousand at once, and fifty in this half second
+  CHECK(dropped < 3960);
+  CHECK(story.count(Why::Excess) == dropped);
+  REQUIRE_FALSE(story.told.empty());
+  CHECK(story.told[0].action == Action::Limit);
+  CHECK(story.told[0].limit.per_second == 100);
+  CHECK(story.told[0].evidence.limit_per_s == 100);
+  story.clock += 20s;
+  CHECK_FALSE(story.hears(kStranger, kScan).drop);
+  int others = 0; // the same range, no limit
+  for (int i = 0; i < 5000; ++i, story.clock += 100us) others += story.hears("198.51.100.200", kScan).drop;
+  CHECK(others == 0);
+}
+
 } // namespace
 } // namespace sipward::test

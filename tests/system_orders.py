@@ -148,6 +148,23 @@ class Allow(LabTest):
                 self.scans("198.51.100.68")
                 self.assertFalse(second.holds("198.51.100.68", seconds=1))
 
+    def test_an_allowed_address_with_a_limit_is_dropped_above_it_and_never_blocked(self):
+        with Sipward(self.lab, self.program, allow=[{"address": "198.18.20.0/26", "limit": "50/s"}, "198.18.20.100"]) as daemon:
+            for source, count in (("198.18.20.10", 6000), ("198.18.20.100", 2000)):
+                self.lab.attacks.flood(source, count=count, per_second=3000, user_agent=SCANNER)
+            self.assertTrue(wait_until(lambda: daemon.logged("limit", "198.18.20.10/32"), 5), daemon.log())
+            self.assertEqual(daemon.logged("limit", "198.18.20.10/32")["to"], "50.0/s")
+            # Ten seconds' worth until it is noticed, and once more until the kernel has counted so much.
+            self.assertLess(self.lab.reached("198.18.20.10"), 1500)
+            self.assertGreater(self.lab.reached("198.18.20.10"), 500)
+            self.assertEqual(self.lab.reached("198.18.20.100"), 2000)
+            self.assertEqual(daemon.ask("blocks"), [])
+            self.assertEqual([limit["subject"] for limit in daemon.ask("status")["limits"]], ["198.18.20.10/32"])
+            checked = self.lab.run("edge", [self.program, "check", "--config", daemon.settings], check=False)
+            self.assertEqual(checked.returncode, 0)
+            self.assertIn("allowed without a limit: 198.18.20.100/32;", checked.stderr)
+            self.assertIn("{address: 198.18.20.0/26, limit: 50/s}", checked.stdout)
+
     def test_lists_beside_the_settings_and_a_change_of_them(self):
         carriers = self.lab.dir / "carriers.list"
         carriers.write_text("198.51.100.90  # the trunk\n")
