@@ -118,6 +118,11 @@ std::expected<void, std::string> forget_in_file(const std::string& path, const s
     changes.emplace_back(Forget{v6_host ? policy::Prefix::of(prefix->base, kUsualV6) : *prefix});
   } else {
     changes.emplace_back(ForgetUser{siphash(whom, contents.secret)});
+    // How many buckets the daemon's table has is not known here; two users agree in the rest once in 2^36.
+    constexpr unsigned kTagShift = 28;
+    const auto hash = policy::text_hash(whom, 0, ledger_secret(contents.secret));
+    for (const auto& user : contents.users)
+      if (user.hash >> kTagShift == hash >> kTagShift) changes.emplace_back(Gone<UserRecord>{user.hash});
   }
   (*state)->write(std::move(changes), wall_now());
   if (!(*state)->flush(kPatience)) return std::unexpected(path + ": " + (*state)->trouble());

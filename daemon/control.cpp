@@ -21,6 +21,7 @@
 #include "daemon/folders.h"
 #include "daemon/live_shadow.h"
 #include "daemon/service.h"
+#include "daemon/user_names.h"
 
 namespace sipward::daemon {
 namespace {
@@ -103,7 +104,10 @@ std::expected<void, std::string> Control::open() {
   blocks_.set_local(policy::PrefixSet(facts_.networks));
   auto rules = make_rules();
   const bool nobody_protected = rules->servers.empty();
+  auto state = open_state_file();
+  const StateContents contents = state->load();
   auto options = dataplane::options(settings_);
+  options.user_secret = ledger_secret(contents.secret);
   options.run_folder = kRunFolder;
   auto dataplane = dataplane::Dataplane::start(options, std::move(rules),
                                                [](std::string_view line) { spdlog::info("dpdk: {}", line); });
@@ -121,7 +125,7 @@ std::expected<void, std::string> Control::open() {
   signals_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   allow_book_ = std::make_unique<AllowBook>();
-  open_state();
+  open_state(std::move(state), contents);
   if (const auto begun = try_settings(std::move(*tried)); !begun) return begun;
   for (const int fd : {signals_, host_->event(), socket_->event(), dataplane_->offence_event(), state_->event(),
                        allow_book_->event()}) {

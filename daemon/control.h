@@ -131,9 +131,12 @@ private:
   void follow_off();
   bool lift_rules();
   void tell_off(const std::string& text);
-  void open_state();
+  std::unique_ptr<State> open_state_file();
+  void open_state(std::unique_ptr<State> state, const StateContents& contents);
   void restore_blocks(const StateContents& contents);
   void restore_trust(const StateContents& contents);
+  void restore_users(std::span<const UserRecord> users); // control_users.cpp, with the next
+  void write_users();
   bool learning() const;
   WallTime learning_end() const;
   void arm();
@@ -267,7 +270,8 @@ private:
   bool learns_since_now_ = false;                                      // since this start: there was no history
   std::string state_trouble_;                                          // as told in the log
   std::unordered_map<policy::SourceKey, std::uint32_t> trust_written_; // until when they are trusted, as on file
-  policy::Time next_trust_, next_retention_;
+  std::unordered_map<std::uint64_t, std::uint32_t> users_written_;     // by their hash: the minute of success on file
+  policy::Time next_trust_, next_users_, next_retention_;
   bool believes_clock_ = true; // what is old by it may be forgotten
   struct Line {                // of the block log, for when its batch is on file
     std::uint64_t batch;

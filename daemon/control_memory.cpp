@@ -34,6 +34,7 @@ void Control::tell_of_user(const policy::Offence& notice) {
 
 std::uint64_t Control::save() {
   write_trust();
+  write_users();
   return state_->write({}, clock_.at(monotonic_now())); // at once, with what was to be gathered
 }
 
@@ -51,6 +52,7 @@ Imported Control::take_in(const StateExport& state) {
   if (state.secret == secret_) {
     StateChanges users(state.users.begin(), state.users.end());
     taken.users = state.users.size();
+    restore_users(state.users);
     if (!users.empty()) state_->write(std::move(users), wall, State::Urgency::Later);
   } else {
     taken.users_left_out = state.users.size();
@@ -90,8 +92,12 @@ Control::Forgotten Control::forget(const policy::Prefix& asked) {
 
 bool Control::forget(std::string_view user) {
   auto& ledger = dataplane_->ledger();
-  state_->write({ForgetUser{siphash(user, secret_)}}, clock_.at(monotonic_now()));
-  return ledger.known_users.forget(ledger.hash(user));
+  const auto hash = ledger.user_hash(user);
+  const bool was_known = ledger.known_users.forget(hash);
+  users_written_.erase(ledger.known_users.kept(hash));
+  state_->write({ForgetUser{siphash(user, secret_)}, Gone<UserRecord>{ledger.known_users.kept(hash)}},
+                clock_.at(monotonic_now()));
+  return was_known;
 }
 
 } // namespace sipward::daemon

@@ -14,6 +14,7 @@ using namespace std::chrono_literals;
 using policy::BlockChange;
 
 constexpr auto kTrustEvery = 10s;         // the trusted are looked through
+constexpr auto kUsersEvery = 60s;         // and known users
 constexpr std::uint32_t kTrustStepS = 60; // and written, if their trust was renewed by so much
 constexpr auto kRetainEvery = 1h;         // what is old is forgotten
 constexpr auto kLastWrites = 2s;          // a stop waits so long for the disk
@@ -44,21 +45,22 @@ void read_sketch(const Sketch& sketch, policy::Trustee& trustee, std::uint32_t n
 
 } // namespace
 
-void Control::open_state() {
+std::unique_ptr<State> Control::open_state_file() {
   auto opened = State::open(settings_.state.path);
-  if (!opened) {
-    spdlog::error("{}; going on without: blocks and trust will not outlast this run", opened.error());
-    state_ = State::without(opened.error());
-  } else {
-    state_ = std::move(*opened);
-  }
+  if (opened) return std::move(*opened);
+  spdlog::error("{}; going on without: blocks and trust will not outlast this run", opened.error());
+  return State::without(opened.error());
+}
+
+void Control::open_state(std::unique_ptr<State> state, const StateContents& contents) {
+  state_ = std::move(state);
   remember_alerts();
-  StateContents contents = state_->load();
   const auto wall = clock_.at(monotonic_now());
   believes_clock_ = !contents.saved_at || wall >= *contents.saved_at; // else it was set back, or is not set yet
   secret_ = contents.secret;
   restore_exemptions(contents); // before the blocks: whom they spare
   restore_trust(contents);      // first: the trusted pass the prefixes that come back
+  restore_users(contents.users);
   restore_blocks(contents);
   restore_off(contents.off); // after the blocks: they stand again once it is over
   learning_ = contents.learning;
@@ -165,6 +167,10 @@ void Control::tend_state() {
     next_trust_ = now + kTrustEvery;
     write_trust();
   }
+  if (now >= next_users_) {
+    next_users_ = now + kUsersEvery;
+    write_users();
+  }
 }
 
 void Control::write_trust() {
@@ -177,6 +183,7 @@ void Control::write_trust() {
     const auto key = trustee.key.load(std::memory_order_relaxed);
     const auto until = trustee.until_s.load(std::memory_order_relaxed);
     if (until > now.s) answered_per_hour_ += trustee.answered_per_hour();
+    if (trustee.provisional(now.s) && !trust_written_.contains(key)) return; // our server has not said so yet
     auto& written = trust_written_[key];
     if (until <= now.s || (written != 0 && until < written + kTrustStepS)) return;
     written = until;
@@ -206,6 +213,7 @@ void Control::write_all() {
   for (const auto& [prefix, until] : immune_) write_exemption(ExemptionKind::Immune, prefix, until);
   for (const auto& [prefix, until] : allowed_) write_exemption(ExemptionKind::Allowed, prefix, until);
   trust_written_.clear(); // next time all of them
+  users_written_.clear();
 }
 
 // A decision goes to the disk, and to the log once it is there.
@@ -237,6 +245,7 @@ void Control::write_lines() {
 
 void Control::close_state() {
   write_trust();
+  write_users();
   state_->flush(kLastWrites);
   for (; !lines_.empty(); lines_.pop_front()) log_->write(lines_.front().change, lines_.front().at, clock_);
 }

@@ -60,7 +60,8 @@ struct TrustRecord { // key: source
   Sketch sketch;
 };
 
-// A user who succeeded, for provisional trust at a new address. `hash` is keyed with StateContents::secret.
+// A user who succeeded, for provisional trust at a new address. `hash` is what the ledger keeps of his, keyed with
+// ledger_secret(StateContents::secret): its upper 36 bits, and which bucket it is in.
 struct UserRecord { // key: hash
   std::uint64_t hash = 0;
   WallTime last_success;

@@ -7,6 +7,7 @@
 
 #include "config/config.h"
 #include "daemon/state_records.h"
+#include "policy/keyed_hash.h"
 
 // Users' names as they may be written down (log.users): in full; as a keyed hash, by which the operator can tell that
 // it is the same user again, and, if he knows a name, which; or not at all. Any thread.
@@ -15,6 +16,9 @@ namespace sipward::daemon {
 // SipHash-2-4, as its authors published it: without the key nobody can try names against a hash, nor find the key from
 // names and hashes that he knows.
 std::uint64_t siphash(std::string_view text, const StateSecret& key) noexcept;
+
+// The secret of users' hashes in the ledger: the same in every run that has this key.
+policy::Secret ledger_secret(const StateSecret& key) noexcept;
 
 class UserNames {
 public:

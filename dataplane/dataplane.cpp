@@ -23,7 +23,7 @@ struct Dataplane::State {
   std::unique_ptr<Environment> environment;
   TableMemory ledger_memory;
   std::uint32_t capacity = 0;
-  policy::Secret secret{};
+  policy::Secret secret{}, user_secret{};
   std::unique_ptr<policy::Ledger> ledger;
   std::unique_ptr<RulesCell> rules;
   std::shared_ptr<SecondJudge> second;
@@ -60,6 +60,7 @@ Options options(const config::Settings& settings) {
           .sip_ports = settings.sip.ports,
           .block_everything = settings.nftables.scope == config::Scope::All,
           .source_capacity = settings.sources.capacity,
+          .user_secret = {},
           .run_folder = {}};
 }
 
@@ -90,7 +91,8 @@ Dataplane::State::Ready Dataplane::State::make_ledger(const Options& options) {
                            std::to_string(options.memory_bytes >> 20) + " MiB: raise it");
   if (getrandom(&secret, sizeof secret, 0) != sizeof secret) return std::unexpected("the kernel has no random numbers");
   capacity = options.source_capacity;
-  ledger = std::make_unique<policy::Ledger>(std::span(ledger_memory.get(), octets), capacity, secret);
+  user_secret = options.user_secret.value_or(secret);
+  ledger = std::make_unique<policy::Ledger>(std::span(ledger_memory.get(), octets), capacity, secret, user_secret);
   return {};
 }
 
@@ -197,7 +199,8 @@ std::expected<void, std::string> Dataplane::begin_second(std::unique_ptr<const p
   auto& s = *state_;
   const auto now_s = static_cast<std::uint32_t>(
       std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
-  auto second = SecondJudge::begin(s.workers.size(), *s.ledger, s.capacity, s.secret, std::move(rules), now_s);
+  auto second =
+      SecondJudge::begin(s.workers.size(), *s.ledger, s.capacity, s.secret, s.user_secret, std::move(rules), now_s);
   if (!second) return std::unexpected("there is no memory for the sources of a second judge");
   s.second = second;
   s.rules->publish_second(std::move(second));

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,7 +31,8 @@ struct Options {
   std::vector<std::uint16_t> sip_ports;
   bool block_everything = false; // the blocked lose every packet, not only SIP
   std::uint32_t source_capacity = 262144;
-  std::filesystem::path run_folder; // for what must be known after a crash, and for telemetry; empty: nowhere
+  std::optional<policy::Secret> user_secret; // of users' hashes in the ledger; nothing: one of this run's own
+  std::filesystem::path run_folder;          // for what must be known after a crash, and for telemetry; empty: nowhere
 };
 Options options(const config::Settings& settings);
 

@@ -16,18 +16,19 @@ void add(std::atomic<std::uint64_t>& figure, bool one) noexcept {
 } // namespace
 
 std::shared_ptr<SecondJudge> SecondJudge::begin(std::size_t workers, const policy::Ledger& first,
-                                                std::uint32_t capacity, policy::Secret secret,
+                                                std::uint32_t capacity, policy::Secret secret, policy::Secret users,
                                                 std::unique_ptr<const policy::Rules> rules, std::uint32_t now_s) {
   auto memory = table_memory(policy::Ledger::octets(capacity), 0, false); // hugepages were counted out for the first
   if (!memory) return nullptr;
-  std::shared_ptr<SecondJudge> judge(new SecondJudge(workers, std::move(memory), capacity, secret, std::move(rules)));
+  std::shared_ptr<SecondJudge> judge(
+      new SecondJudge(workers, std::move(memory), capacity, secret, users, std::move(rules)));
   judge->ledger_.inherit(first, now_s);
   return judge;
 }
 
 SecondJudge::SecondJudge(std::size_t workers, TableMemory memory, std::uint32_t capacity, policy::Secret secret,
-                         std::unique_ptr<const policy::Rules> rules)
-    : memory_(std::move(memory)), ledger_({memory_.get(), policy::Ledger::octets(capacity)}, capacity, secret),
+                         policy::Secret users, std::unique_ptr<const policy::Rules> rules)
+    : memory_(std::move(memory)), ledger_({memory_.get(), policy::Ledger::octets(capacity)}, capacity, secret, users),
       rules_(rules.get()), current_(std::move(rules)) {
   for (std::size_t i = 0; i < workers; ++i) seats_.push_back(std::make_unique<Seat>());
 }

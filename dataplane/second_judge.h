@@ -22,11 +22,12 @@ namespace sipward::dataplane {
 class SecondJudge {
 public:
   // Control thread. `first`: the ledger of the workers' own judge, of so many sources; what that remembers of honest
-  // parties is where this one begins. Both have one secret and one shape, so a case that is opened for one is open for
-  // both. The rules: of the same ports, servers and IPv6 prefix as the first judge's. nullptr: there is no memory.
+  // parties is where this one begins. `secret`, `users`: as that has them. Both have one shape as well, so a case that
+  // is opened for one is open for both. The rules: of the same ports, servers and IPv6 prefix as the first judge's.
+  // nullptr: there is no memory.
   static std::shared_ptr<SecondJudge> begin(std::size_t workers, const policy::Ledger& first, std::uint32_t capacity,
-                                            policy::Secret secret, std::unique_ptr<const policy::Rules> rules,
-                                            std::uint32_t now_s);
+                                            policy::Secret secret, policy::Secret users,
+                                            std::unique_ptr<const policy::Rules> rules, std::uint32_t now_s);
 
   // Worker `id`. Before the burst's first case is judged: the lines of all are on their way meanwhile.
   void fetch(std::span<const policy::Case> cases) const noexcept;
@@ -53,7 +54,7 @@ private:
   };
 
   SecondJudge(std::size_t workers, TableMemory memory, std::uint32_t capacity, policy::Secret secret,
-              std::unique_ptr<const policy::Rules> rules);
+              policy::Secret users, std::unique_ptr<const policy::Rules> rules);
   TableMemory memory_;
   policy::Ledger ledger_;
   std::atomic<const policy::Rules*> rules_;

@@ -128,7 +128,7 @@ Verdict Judging::success(const sip::Message& message, std::uint8_t& transaction)
   if (failures > 3u + source_->successes.load(std::memory_order_relaxed))
     return failures >= kBurntAfter && level() == 0 ? notify(Notice::UserBurnt, text(message.to_user))
                                                    : Verdict{Why::Answer};
-  ledger_.known_users.put(user, minute(), 0);
+  ledger_.known_users.put(user, minute(), Ledger::kUser);
   grant_trust(user, true);
   return {Why::Answer};
 }
@@ -141,6 +141,25 @@ void Judging::grant_trust(std::uint64_t user, bool registered) noexcept {
   trustee->count_answer(now_.s);
   ledger_.known_users.put(port_hash(), minute(), 0);
   if (const std::uint8_t level = trustee->level(); level > source_->level()) source_->set_level(level);
+}
+
+// A user who registered before, at a new address, and he receives our answers: a line that came back with another one.
+// Whether it is he, our server says in a moment; until then he is no stranger. Not where anybody has failed already.
+void Judging::trust_provisionally(std::uint64_t user) noexcept {
+  if (rules_.remember_s == 0 || !is_known(user) || source_->failures.load(std::memory_order_relaxed) > 0) return;
+  const Trustee* const before = ledger_.trust.find(case_.place.key, now_.s);
+  if (before != nullptr && !before->provisional(now_.s)) return;
+  Trustee* trustee = ledger_.trust.find_or_insert(case_.place.key, now_.s);
+  if (before == nullptr) trustee->until_s.store(now_.s + kProvisionalS, std::memory_order_relaxed);
+  trustee->count_user(user);
+  if (const std::uint8_t level = trustee->level(); level > source_->level()) source_->set_level(level);
+}
+
+void Judging::end_provisional_trust() noexcept {
+  const Trustee* const trustee = ledger_.trust.find(case_.place.key, now_.s);
+  if (trustee == nullptr || !trustee->provisional(now_.s)) return;
+  ledger_.trust.forget(case_.place.key);
+  source_->set_level(0);
 }
 
 // Somebody whom we trust answers by the port: one bad phone among many. Not for what anybody could have sent in his
@@ -157,6 +176,7 @@ Source* Judging::answerable() noexcept {
 
 Verdict Judging::failure(const sip::Message& message) noexcept {
   Source::count(source_->failures);
+  if (level() > 0) end_provisional_trust();
   if (level() > 0) ledger_.pulse.failed.note(source_hash());
   Source* const subject = answerable();
   if (subject == nullptr) return {Why::Answer};

@@ -287,10 +287,12 @@ Judging::Standing Judging::standing_of(const sip::Message& message) noexcept {
     const Class c = class_of(message.method);
     if (standing.weight == Meter::kWhole && rules_.rate(c).action != Action::Off) credit(c, Meter::kWhole);
   }
-  if (answers_challenge)
+  if (answers_challenge) {
     note_handshake(user_);
-  else if (!before && level() == 0 && !is_known(user_))
+    trust_provisionally(user_);
+  } else if (!before && level() == 0 && !is_known(user_)) {
     source_->try_user(user_);
+  }
   return standing;
 }
 

@@ -66,6 +66,8 @@ private:
   void note_plausible() noexcept;
   bool plausible_lately() const noexcept;
   void grant_trust(std::uint64_t user, bool registered) noexcept;
+  void trust_provisionally(std::uint64_t user) noexcept;
+  void end_provisional_trust() noexcept;
   void settle_meter(const sip::Message& message, std::uint8_t& transaction) noexcept;
 
   // Of one who is never blocked. True: this packet is above his ceiling, and `verdict` is its verdict.
@@ -86,7 +88,9 @@ private:
   }
   std::uint8_t level() const noexcept { return source_ != nullptr ? source_->level() : std::uint8_t{0}; }
   std::string_view text(sip::Span part) const noexcept { return part.in(payload_); }
-  std::uint64_t user_hash(const sip::Message& message) const noexcept { return ledger_.hash(text(message.to_user)); }
+  std::uint64_t user_hash(const sip::Message& message) const noexcept {
+    return ledger_.user_hash(text(message.to_user));
+  }
   // What our server has sent to this source, each kind by itself: a tag is no nonce, and neither is a branch.
   enum class Echo : std::uint64_t { Tag = 1, Nonce, Branch };
   std::uint64_t echo_hash(Echo kind, std::string_view what) const noexcept {

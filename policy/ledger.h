@@ -61,7 +61,10 @@ public:
   }
 
   // `memory`: at least octets(capacity), aligned to 64, zeroed, kept by the caller for as long as the ledger lives.
+  // `users`: the secret of users' hashes alone, which may outlast this ledger.
   Ledger(std::span<std::byte> memory, std::uint32_t capacity, Secret secret) noexcept
+      : Ledger(memory, capacity, secret, secret) {}
+  Ledger(std::span<std::byte> memory, std::uint32_t capacity, Secret secret, Secret users) noexcept
       : sources(part(memory, SourceTable::octets(capacity)), capacity, secret),
         endpoints(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret),
         trust(part(memory, TrustTable::octets(some(capacity))), some(capacity), secret),
@@ -69,7 +72,8 @@ public:
         echoes(part(memory, RecentSet::octets(some(capacity))), some(capacity)),
         known_users(part(memory, RecentSet::octets(some(capacity))), some(capacity)),
         targets(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret),
-        networks(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret), secret_(secret) {}
+        networks(part(memory, SourceTable::octets(few(capacity))), few(capacity), secret), secret_(secret),
+        users_(users) {}
 
   SourceTable sources;
   SourceTable endpoints; // one address and port each, of trusted sources: by endpoint_key()
@@ -84,6 +88,7 @@ public:
   std::array<Load, kMaxLoads>
       loads; // by the server's place in Rules::servers, 0 if none are named; beyond: not watched
 
+  static constexpr std::uint8_t kUser = 1; // note of a known user; a known port's is 0
   // Notes of a transaction. Credentialed: for a nonce of ours. Settled: its final answer was seen. Refunded: it was
   // given back to the meter. Light: it weighed little from the start. Count: its retransmissions, or the guesses in it
   // that wait for their answers.
@@ -128,6 +133,7 @@ public:
   std::uint64_t hash(std::string_view text, std::uint64_t with = 0) const noexcept {
     return text_hash(text, with, secret_);
   }
+  std::uint64_t user_hash(std::string_view name) const noexcept { return text_hash(name, 0, users_); }
   static SourceKey target_key(std::uint64_t user) noexcept { return user >> 16 | 1; } // no first octet of ff
   SourceKey endpoint_key(SourceKey source, std::uint16_t port) const noexcept {
     return keyed_hash(source ^ std::uint64_t{port} << 40, secret_) >> 16 | 1; // no first octet of ff
@@ -145,7 +151,7 @@ private:
     memory = memory.subspan(octets);
     return first;
   }
-  Secret secret_;
+  Secret secret_, users_;
 };
 
 } // namespace sipward::policy

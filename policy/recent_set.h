@@ -77,6 +77,18 @@ public:
     return was_there;
   }
 
+  // What is left of a hash in here: enough to put it, or to forget it, in a set of as many places.
+  std::uint64_t kept(std::uint64_t hash) const noexcept { return (hash >> kTagShift << kTagShift) | (hash & mask_); }
+  // Any thread; approximate while others put. Every hash that was put at most `lifetime` before `when`, as it is kept,
+  // with its age and its note.
+  template<typename Take>
+  void each(std::uint32_t when, std::uint32_t lifetime, Take take) const {
+    for (std::uint64_t i = 0; i < (mask_ + 1) * kWays; ++i) {
+      const std::uint64_t place = places_[i].load(std::memory_order_relaxed);
+      if (place == 0 || age(place, when) > lifetime) continue;
+      take(place >> kTagShift << kTagShift | i / kWays, age(place, when), static_cast<std::uint8_t>(place));
+    }
+  }
   // Any thread. Takes over what stands in another set of as many places, approximately while others put into that one.
   void copy(const RecentSet& other) noexcept {
     for (std::uint64_t i = 0; i < (mask_ + 1) * kWays; ++i)

@@ -19,6 +19,9 @@ namespace sipward::policy {
 inline constexpr std::size_t kTrustLevels = 5;
 inline constexpr std::array<std::uint32_t, kTrustLevels> kTrustFactors{1, 4, 16, 64, 256};
 
+// Somebody known who comes from a new address is trusted there for so long, until our server answers him.
+inline constexpr std::uint32_t kProvisionalS = 60;
+
 struct alignas(64) Trustee {
   Atomic<SourceKey> key;                      // 0: an empty line
   std::array<Atomic<std::uint64_t>, 4> users; // linear counting of those who registered: one bit of 256 per hash
@@ -54,6 +57,9 @@ struct alignas(64) Trustee {
     return std::max(this_hour.load(std::memory_order_relaxed), last_hour.load(std::memory_order_relaxed));
   }
   bool heard() const noexcept { return heard_s.load(std::memory_order_relaxed) != 0; }
+  bool provisional(std::uint32_t now_s) const noexcept {
+    return !heard() && until_s.load(std::memory_order_relaxed) <= now_s + kProvisionalS;
+  }
   bool valid(std::uint32_t now_s) const noexcept { return until_s.load(std::memory_order_relaxed) > now_s; }
   // 1 for a home, 2 for an office, 3 for a large one, 4 beyond: users or, of a trunk that registers none, answers.
   std::uint8_t level() const noexcept {

@@ -254,5 +254,48 @@ TEST_CASE("the pulse tells how the trusted fare: challenges are no trouble, reje
   CHECK(taken() == std::array{true, true, false, true});
 }
 
+TEST_CASE("a known user who shows a nonce at a new address is no stranger there, until our server answers him") {
+  constexpr auto* kNew = "198.51.100.77";
+  World world;
+  for (int i = 0; i < 20; ++i) world.registers(kCustomer, "ann" + std::to_string(i));
+  const auto comes = [&](const std::string& user) { // as far as his credentials
+    const Request first{.user = user, .cseq = ++world.number};
+    world.hears(kNew, first), world.answers(kNew, answer_to(first, 401, "nonce-" + user));
+    const Request second{.user = user, .cseq = world.number, .nonce = "nonce-" + user};
+    world.hears(kNew, second);
+    return second;
+  };
+  SECTION("and is trusted for good by its success") {
+    const auto asked = comes("ann1");
+    REQUIRE(world.trustee(kNew) != nullptr);
+    CHECK(world.source(kNew).level() == 1);
+    world.answers(kNew, answer_to(asked, 200));
+    world.clock += 2min;
+    CHECK(world.trustee(kNew) != nullptr);
+  }
+  SECTION("an office more than a home") {
+    for (int i = 0; i < 20; ++i) comes("ann" + std::to_string(i));
+    CHECK(world.source(kNew).level() == 2);
+  }
+  SECTION("for a minute at most") {
+    comes("ann1");
+    world.clock += 61s;
+    CHECK(world.trustee(kNew) == nullptr);
+  }
+  SECTION("and not any more once credentials were rejected") {
+    const auto asked = comes("ann1");
+    world.answers(kNew, answer_to(asked, 401, "another"));
+    CHECK(world.trustee(kNew) == nullptr);
+    CHECK(world.source(kNew).level() == 0);
+    comes("ann2");
+    CHECK(world.trustee(kNew) == nullptr);
+  }
+  SECTION("an unknown user, or one without a nonce of ours, is a stranger") {
+    comes("mallory");
+    world.hears(kNew, Request{.user = "ann1", .cseq = ++world.number, .nonce = "made up"});
+    CHECK(world.trustee(kNew) == nullptr);
+  }
+}
+
 } // namespace
 } // namespace sipward::test

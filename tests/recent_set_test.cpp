@@ -93,5 +93,32 @@ TEST_CASE("hashes of names that count up fill the places evenly") {
   for (const int place : places) CHECK((place > 50 && place < 150));
 }
 
+TEST_CASE("what is kept of a hash finds it again in another set of as many places") {
+  constexpr std::uint32_t kEntries = 1024;
+  alignas(64) static std::array<std::byte, 16384> first_memory{}, second_memory{};
+  REQUIRE(RecentSet::octets(kEntries) <= first_memory.size());
+  RecentSet first(first_memory, kEntries), second(second_memory, kEntries);
+  first.put(0x123456789abcdef0, 100, 1);
+  first.put(0xfedcba9876543210, 200, 0);
+  int seen = 0;
+  first.each(200, 150, [&](std::uint64_t kept, std::uint32_t age, std::uint8_t note) {
+    ++seen;
+    second.put(kept, 200 - age, note);
+    CHECK(age == (note == 1 ? 100 : 0));
+    CHECK(kept == first.kept(note == 1 ? 0x123456789abcdef0 : 0xfedcba9876543210));
+  });
+  CHECK(seen == 2);
+  CHECK(second.find(0x123456789abcdef0, 200, 100) == std::uint8_t{1});
+  CHECK_FALSE(second.find(0x123456789abcdef0, 200, 99));
+  CHECK(second.find(0xfedcba9876543210, 200, 0) == std::uint8_t{0});
+  first.each(400, 150, [&](auto, auto, auto) { ++seen; });
+  CHECK(seen == 2);
+  RecentSet third(second_memory, kEntries);
+  third.copy(first);
+  CHECK(third.find(0x123456789abcdef0, 200, 100) == std::uint8_t{1});
+  CHECK(third.forget(third.kept(0x123456789abcdef0)));
+  CHECK_FALSE(third.find(0x123456789abcdef0, 200, 100));
+}
+
 } // namespace
 } // namespace sipward::policy

@@ -4,7 +4,7 @@
 import json
 import socket
 
-from lab import Sipward
+from lab import Phones, Sipward
 from lab.attackers import SCANNER
 from lab.case import LabTest, main
 from lab.network import wait_until
@@ -70,6 +70,23 @@ class Alerts(LabTest):
             with Sipward(self.lab, self.program, state={"path": str(first.state)}) as second:
                 told = [entry["text"] for entry in second.ask("history", "--alerts") if entry.get("event") == "alert"]
                 self.assertTrue(any(text.startswith("learning until=") for text in told), told)
+
+
+class Users(LabTest):
+    def test_users_are_known_over_a_restart_and_forgotten_with_or_without_a_daemon(self):
+        with Sipward(self.lab, self.program) as first:
+            phones = Phones(self.lab, ("203.0.113.61", "203.0.113.62", "203.0.113.63"), 5, first_user=1150)
+            self.assertTrue(wait_until(lambda: phones.so_far()[0] >= 6, 15))
+            phones.stop()
+            first.stop()
+            with Sipward(self.lab, self.program, state={"path": str(first.state)}) as second:
+                self.assertIs(second.ask("forget", "1150")["was_known"], True)
+                self.assertIs(second.ask("forget", "nobody")["was_known"], False)
+                second.stop()
+                self.assertEqual(second.command("forget", "1151").returncode, 0)
+                with Sipward(self.lab, self.program, state={"path": str(first.state)}) as third:
+                    known = {user: third.ask("forget", user)["was_known"] for user in ("1150", "1151", "1152")}
+                    self.assertEqual(known, {"1150": False, "1151": False, "1152": True})
 
 
 class Forget(LabTest):
