@@ -153,8 +153,10 @@ class Disk(Faults):
                     pass
         os.close(file)
 
-    def remount(self, how):
-        subprocess.run(["mount", "-o", f"remount,{how}", self.disk], check=True)
+    def remount(self, how, daemon=None):
+        """A daemon in a network namespace has mounts of its own, as they were when it was started."""
+        within = ["nsenter", "--mount", "--target", str(daemon.child.pid)] if daemon else []
+        subprocess.run([*within, "mount", "-o", f"remount,{how}", self.disk], check=True)
 
     def goes_on_in_trouble(self, daemon):
         """Enforcement goes on, and the operator is told."""
@@ -190,7 +192,8 @@ class Disk(Faults):
         second = self.started(first)
         self.assertTrue(second.holds("198.51.100.66", seconds=0))
         self.goes_on_in_trouble(second)
-        self.remount("rw")  # that it catches up is state_disk_test's
+        self.remount("rw", second)
+        self.is_well_again(second)
 
     def test_a_log_that_cannot_be_written_stops_nothing(self):
         daemon = self.started(log={"file": str(self.disk / "block.log")}, prefix={"offenders": 256})
