@@ -13,8 +13,6 @@ namespace {
 constexpr std::string_view kOpenedOnce[] = {"mode",    "ports", "cores",   "memory", "idle",
                                             "sources", "state", "control", "metrics"};
 
-void take(Settings& to, const Settings& from, auto... members) { ((to.*members = from.*members), ...); }
-
 void keep_opened(Settings& next, const Settings& running) {
   take(next, running, &Settings::mode, &Settings::ports, &Settings::cores, &Settings::memory, &Settings::idle,
        &Settings::sources, &Settings::state, &Settings::control, &Settings::metrics);

@@ -4,12 +4,6 @@
 #include "config/keys.h"
 
 namespace sipward::config {
-namespace {
-
-void take(Settings& to, const Settings& from, auto... members) { ((to.*members = from.*members), ...); }
-
-} // namespace
-
 std::expected<Shadow, std::string> load_shadow(const Settings& present) {
   const auto wanted = load(present.shadow);
   if (!wanted) return std::unexpected(to_string(wanted.error()));
