@@ -105,7 +105,7 @@ std::expected<void, std::string> Control::open() {
   auto rules = make_rules();
   const bool nobody_protected = rules->servers.empty();
   auto state = open_state_file();
-  const StateContents contents = state->load();
+  StateContents contents = state->load();
   auto options = dataplane::options(settings_);
   options.user_secret = ledger_secret(contents.secret);
   options.run_folder = kRunFolder;
@@ -125,7 +125,7 @@ std::expected<void, std::string> Control::open() {
   signals_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   allow_book_ = std::make_unique<AllowBook>();
-  open_state(std::move(state), contents);
+  open_state(std::move(state), std::move(contents));
   if (const auto begun = try_settings(std::move(*tried)); !begun) return begun;
   for (const int fd : {signals_, host_->event(), socket_->event(), dataplane_->offence_event(), state_->event(),
                        allow_book_->event()}) {

@@ -132,8 +132,8 @@ private:
   bool lift_rules();
   void tell_off(const std::string& text);
   std::unique_ptr<State> open_state_file();
-  void open_state(std::unique_ptr<State> state, const StateContents& contents);
-  void restore_blocks(const StateContents& contents);
+  void open_state(std::unique_ptr<State> state, StateContents contents);
+  void restore_blocks(StateContents& contents); // is moved from
   void restore_trust(const StateContents& contents);
   void restore_users(std::span<const UserRecord> users); // control_users.cpp, with the next
   void write_users();

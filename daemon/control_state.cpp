@@ -52,7 +52,7 @@ std::unique_ptr<State> Control::open_state_file() {
   return State::without(opened.error());
 }
 
-void Control::open_state(std::unique_ptr<State> state, const StateContents& contents) {
+void Control::open_state(std::unique_ptr<State> state, StateContents contents) {
   state_ = std::move(state);
   remember_alerts();
   const auto wall = clock_.at(monotonic_now());
@@ -76,21 +76,22 @@ void Control::open_state(std::unique_ptr<State> state, const StateContents& cont
 
 // With the time that is left, but never more than they had; and for no longer than the first step, if the clock that
 // tells what is left is not to be believed.
-void Control::restore_blocks(const StateContents& contents) {
+void Control::restore_blocks(StateContents& contents) {
   const auto now = monotonic_now();
-  policy::BlockList::Snapshot snapshot;
-  snapshot.blocks.reserve(contents.blocks.size());
-  for (const auto& record : contents.blocks) {
-    auto& block = snapshot.blocks.emplace_back(from_record(record, clock_));
-    block.since = std::min(block.since, now);
-    block.until = std::min(block.until, now + (record.until - record.since));
+  std::vector<policy::Block*> blocks;
+  blocks.reserve(contents.blocks.size());
+  for (auto& record : contents.blocks) { // there may be very many: they are not copied
+    auto& block = record.block;
+    block.since = std::min(clock_.when(record.since), now);
+    block.until = std::min(clock_.when(record.until), now + (record.until - record.since));
+    blocks.push_back(&block);
     if (believes_clock_ || block.reason == policy::Reason::Manual) continue;
     block.step = 1;
     block.until = std::min(block.until, now + settings_.block.ladder.front());
   }
-  for (const auto& record : contents.ladder)
-    snapshot.climbs.push_back({record.subject, record.step, clock_.when(record.last)});
-  blocks_.restore(std::move(snapshot), now);
+  std::vector<policy::Climb> climbs;
+  for (const auto& record : contents.ladder) climbs.push_back({record.subject, record.step, clock_.when(record.last)});
+  blocks_.resume(std::move(blocks), std::move(climbs), now);
   if (blocks_.size() + blocks_.limits().size() > 0)
     log_->alert("restored blocks=" + std::to_string(blocks_.size()) +
                     " limits=" + std::to_string(blocks_.limits().size()),

@@ -154,6 +154,9 @@ public:
   // Into an empty list, which has been told who is never blocked. Blocks that have ended meanwhile are only remembered;
   // those that no longer fit the options are left out.
   Changes restore(Snapshot snapshot, Time now);
+  // The same at a start, when nobody has to be told: of a hundred thousand blocks the changes alone would take a third
+  // of a second. `blocks`, of which none is nullptr, are moved from.
+  void resume(std::vector<Block*> blocks, std::vector<Climb> climbs, Time now);
 
   const Block* find(const Subject& subject) const { return blocks_.find(subject); }
   // The block that covers an address, or one port of it: the endpoint's, the host's or the prefix's.
@@ -223,6 +226,8 @@ private:
   void shrink(Changes& changes);
   void remove_endpoints(const Subject& host, Ending ending, Changes& changes);
   bool fits(const Block& block) const;
+  template<class Told>
+  void restore(std::vector<Block*> blocks, std::vector<Climb> climbs, Time now, Told told);
 
   std::uint8_t host_length(Family family) const noexcept {
     return family == Family::V4 ? std::uint8_t{32} : options_.source_v6;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <algorithm>
+#include <iterator>
 
 #include "policy/block_list.h"
 
@@ -171,25 +172,40 @@ BlockList::Snapshot BlockList::snapshot() const {
   return snapshot;
 }
 
-BlockList::Changes BlockList::restore(Snapshot snapshot, Time now) {
+// `told` is given the changes of one block after the other.
+template<class Told>
+void BlockList::restore(std::vector<Block*> blocks, std::vector<Climb> climbs, Time now, Told told) {
+  std::ranges::stable_sort(climbs, {}, &Climb::ended);
+  for (const auto& climb : climbs) ladder_.remember(climb);
+  std::ranges::stable_sort(blocks, {}, &Block::since);
   Changes changes;
-  std::ranges::stable_sort(snapshot.climbs, {}, &Climb::ended);
-  for (const auto& climb : snapshot.climbs) ladder_.remember(climb);
-  std::vector<Block*> in_order; // a block is half a kilobyte: sorting a hundred thousand of them takes a second
-  for (auto& block : snapshot.blocks) in_order.push_back(&block);
-  std::ranges::stable_sort(in_order, {}, &Block::since);
-  changes.reserve(in_order.size());
-  for (Block* const each : in_order) {
+  for (Block* const each : blocks) {
     Block& block = *each;
     if (!fits(block)) continue;
     if (counts_in_prefix(block))
       neighbours_.add(prefix_of(block.subject.prefix.base), block.subject, block.proven, block.since);
-    if (block.until > now)
-      add(std::move(block), now, changes);
-    else
+    if (block.until <= now) {
       remember(block);
+      continue;
+    }
+    add(std::move(block), now, changes);
+    told(changes);
+    changes.clear();
   }
-  return changes;
+}
+
+BlockList::Changes BlockList::restore(Snapshot snapshot, Time now) {
+  std::vector<Block*> blocks; // a block is half a kilobyte: sorting a hundred thousand of them takes a second
+  for (auto& block : snapshot.blocks) blocks.push_back(&block);
+  Changes all;
+  all.reserve(blocks.size());
+  restore(std::move(blocks), std::move(snapshot.climbs), now,
+          [&all](Changes& changes) { std::ranges::move(changes, std::back_inserter(all)); });
+  return all;
+}
+
+void BlockList::resume(std::vector<Block*> blocks, std::vector<Climb> climbs, Time now) {
+  restore(std::move(blocks), std::move(climbs), now, [](const Changes&) {});
 }
 
 // Could a block be made today as it was made before the restart? The settings, and who is never blocked, may differ.

@@ -228,7 +228,7 @@ TEST_CASE("too little memory for the sources is said with both numbers") {
   Capture capture;
   auto wanted = options(capture.port());
   wanted.source_capacity = 1 << 22;
-  fails(wanted, {"sources.capacity 4194304 needs 404 MiB", "memory.size is 64 MiB"});
+  fails(wanted, {"sources.capacity 4194304 needs 420 MiB", "memory.size is 64 MiB"});
 }
 
 TEST_CASE("too little memory for packets is said") {
