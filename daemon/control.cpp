@@ -31,6 +31,7 @@ using policy::BlockChange;
 
 constexpr auto kFactsEvery = 1s;
 const std::filesystem::path kRunFolder = "/run/sipward";
+constexpr auto kFactsRetry = 10s;
 constexpr auto kClockStep = 100ms; // less is the clocks' own unsteadiness
 
 // One sipward in a network namespace, held by a locked file that carries the namespace's number. The error names the
@@ -236,6 +237,8 @@ void Control::follow_host() {
   auto facts = host_->facts();
   if (!facts) {
     spdlog::error("{}; going on with what was known before", facts.error());
+    host_changed_ = true; // and nobody will say so again
+    next_facts_ = at + kFactsRetry;
     return;
   }
   if (*facts == facts_) return;

@@ -103,6 +103,8 @@ private:
 
   // Keeping the kernel's table as it is meant to be, whatever others do to it: control_reconcile.cpp.
   std::expected<void, std::string> watch_tables();
+  void hear_tables();
+  void hear_again(policy::Time now);
   void reconcile();
   policy::Time next_reconciliation(policy::Time latest) const;
   void learn_frame();

@@ -26,6 +26,7 @@ namespace {
 
 constexpr auto kLookEvery = 30s;
 constexpr auto kHooksEvery = 100ms;
+constexpr auto kWatchAgain = 1s;   // at most, a watch that hears no more is replaced
 constexpr auto kPartEvery = 10ms;  // of a survey: between two, blocks go in
 constexpr auto kTellEvery = 5s;    // while others keep on
 constexpr auto kStale = 5s;        // an element's timeout may differ by so much
@@ -47,7 +48,7 @@ struct TableWatch {
   bool knows_frame = false;
   std::uint64_t repairs = 0, told = 0; // since the start; and as told in the log
   std::string told_what{}, told_by{};
-  policy::Time next_alert{}, next_look{}, next_part{}, next_hooks{};
+  policy::Time next_alert{}, next_look{}, next_part{}, next_hooks{}, next_watch{};
   std::vector<std::pair<std::string, unsigned>> hooks{}; // the interfaces that chains hear, by their numbers
 
   // The pass under way. First the kernel's elements are looked through, then the list's blocks.
@@ -76,11 +77,30 @@ std::expected<void, std::string> Control::watch_tables() {
   if (!watch) return std::unexpected(watch.error().message);
   tables_.reset(new TableWatch{.watch = std::move(*watch)});
   tables_->next_look = monotonic_now() + kLookEvery;
-  epoll_event event{EPOLLIN, {.fd = tables_->watch.event()}};
-  epoll_ctl(epoll_, EPOLL_CTL_ADD, tables_->watch.event(), &event);
+  hear_tables();
   tables_->hooks = hooks();
   learn_frame();
   return {};
+}
+
+void Control::hear_tables() {
+  epoll_event event{EPOLLIN, {.fd = tables_->watch.event()}};
+  epoll_ctl(epoll_, EPOLL_CTL_ADD, tables_->watch.event(), &event);
+}
+
+// A watch that hears no more is replaced, as often as it takes. What it has missed is found by looking.
+void Control::hear_again(policy::Time now) {
+  auto& tables = *tables_;
+  if (!tables.watch.is_deaf(nft_->port()) || now < tables.next_watch) return;
+  tables.next_watch = now + kWatchAgain;
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, tables.watch.event(), nullptr);
+  auto watch = nft::Watch::open(nft_->port());
+  if (!watch)
+    return spdlog::error("{}; changes of nftables by others are found by looking only", watch.error().message);
+  spdlog::warn("nftables: the socket that follows changes heard no more; another one takes its place");
+  tables.watch = std::move(*watch);
+  hear_tables();
+  tables.found.lost = true;
 }
 
 // When the loop has to come round for it.
@@ -95,6 +115,7 @@ void Control::reconcile() {
   auto& tables = *tables_;
   const auto now = monotonic_now();
   tables.found.merge(tables.watch.take(nft_->layout()));
+  hear_again(now);
   follow_hooks(now);
   if (!in_sync_) return; // enforce() tries to make it anew
   if (tables.found.any() && tables.pace.is_due(now)) repair(now);

@@ -19,11 +19,22 @@
 #include <utility>
 
 #include "daemon/nft_batch.h"
+#include "daemon/nft_dump.h"
 #include "daemon/nft_elements.h"
 
 // The sending half: one netlink socket, non-blocking. The kernel works on a request inside our sendmsg() and queues
 // every answer before it returns (a dump's next part: before recvmsg() returns), so an empty queue means that there is
 // no more.
+//
+// What may go wrong there, by where it does:
+//
+//   sending     nothing was taken. What may_pass() is sent again at once, three times in all
+//   the kernel's word   all of the batch was refused. EEXIST, ENOENT: our picture of the table was wrong, a careful
+//               batch takes nothing for granted. EBUSY, EAGAIN, ENOMEM and the like: the same batch again
+//   receiving   nobody can say what was done. A careful batch ends the same whether or not the first was taken
+//   the socket  is_broken(), or has something left in it: another one takes its place, with the same port
+//
+// What still fails is the caller's to try again later.
 namespace sipward::daemon::nft {
 namespace {
 
@@ -33,11 +44,8 @@ constexpr std::size_t kBatchOctetsMax = std::size_t{256} << 20;
 constexpr std::size_t kAckOctets = 2048;
 constexpr std::size_t kQueueOctets = std::size_t{1} << 20;
 constexpr std::size_t kReplyOctets = std::size_t{256} << 10; // a dump's part is at most 32 KiB in the kernels we know
-constexpr int kDumpAttempts = 16;
-
-struct CloseSocket {
-  void operator()(mnl_socket* socket) const noexcept { mnl_socket_close(socket); }
-};
+constexpr int kDumpAttempts = 16;                            // while others keep changing what is listed
+constexpr int kTries = 3;                                    // at everything else
 
 const char* advice(int code) {
   switch (code) {
@@ -66,7 +74,9 @@ int code_of(const nlmsghdr& message) {
 } // namespace
 
 struct Nft::State {
-  std::unique_ptr<mnl_socket, CloseSocket> socket;
+  NetlinkSocket socket;
+  std::uint32_t port = 0;   // its
+  bool astray = false;      // it has something left in it, or is none any more: another one before the next request
   Layout layout;            // last installed
   bool installed = false;   // by us
   Standing standing;        // since then
@@ -77,18 +87,43 @@ struct Nft::State {
 
   using Result = std::expected<void, Error>;
   using Each = std::function<void(const nlmsghdr&)>;
+  struct Failure {
+    Error error;
+    bool unsure = false; // whether it was done
+  };
 
+  Result connect();
   void room(int privileged, int ordinary, std::size_t octets);
-  std::expected<bool, int> receive(const Each& each);
+  int send(const void* message, std::size_t octets, std::size_t answer_octets = 0);
+  int receive(const Each& each);
   Result transact(const Batch& batch);
-  Result transact_once(const Batch& batch);
+  std::expected<void, Failure> transact_once(const Batch& batch);
+  std::expected<void, Failure> exchange(const Batch& batch);
   nlmsghdr* ask(std::uint16_t type, std::uint16_t flags);
   Result answer(const nlmsghdr* request, const std::string& what, const Each& each);
+  Result persistently(const std::function<Result()>& ask_once);
   std::expected<std::vector<SubjectSet>, Error> list_sets();
   std::expected<std::vector<Element>, Error> list_elements(const SubjectSet& set);
   using Elements = std::map<SubjectSet, std::map<policy::Subject, Element>>;
   std::expected<Elements, Error> list_elements();
 };
+
+// Opens the socket, or another one in its place: with the same port, so that whoever watches the table still knows our
+// changes from others'.
+Nft::State::Result Nft::State::connect() {
+  NetlinkSocket opened(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!opened) return std::unexpected(failure(errno, "open the netlink socket"));
+  socket = std::move(opened); // closes the one before: its port is free
+  if (mnl_socket_bind(socket.get(), 0, static_cast<pid_t>(port)) < 0 &&
+      mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return std::unexpected(failure(errno, "bind the netlink socket"));
+  port = mnl_socket_get_portid(socket.get());
+  astray = false;
+  // A refusal then carries the refused message's header only, not all of its elements.
+  int on = 1;
+  mnl_socket_setsockopt(socket.get(), NETLINK_CAP_ACK, &on, sizeof on);
+  return {};
+}
 
 // Lets the socket queue so many octets. The privileged way passes over net.core.{w,r}mem_max; the other goes as far as
 // it can.
@@ -99,62 +134,89 @@ void Nft::State::room(int privileged, int ordinary, std::size_t octets) {
     setsockopt(fd, SOL_SOCKET, ordinary, &value, sizeof value);
 }
 
-// Hands over the messages of one datagram; false when the queue is empty. The error is an errno.
-std::expected<bool, int> Nft::State::receive(const Each& each) {
-  const ssize_t octets = mnl_socket_recvfrom(socket.get(), reply.data(), reply.size());
-  if (octets < 0 && errno == EINTR) return true;
-  if (octets < 0 && errno == EAGAIN) return false;
-  if (octets < 0) return std::unexpected(errno);
-  int left = static_cast<int>(octets);
-  const auto* message = reinterpret_cast<const nlmsghdr*>(reply.data());
-  for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) each(*message);
-  return true;
+// Sends a request, whose answers may take up so much; 0, or an errno: then nothing was taken.
+int Nft::State::send(const void* message, std::size_t octets, std::size_t answer_octets) {
+  for (int attempt = 1;; ++attempt) {
+    if (astray)
+      if (const auto again = connect(); !again) return again.error().code;
+    if (answer_octets > 0) {
+      room(SO_SNDBUFFORCE, SO_SNDBUF, std::max(kQueueOctets, octets + 4096));
+      room(SO_RCVBUFFORCE, SO_RCVBUF, std::max(kQueueOctets, answer_octets));
+    }
+    if (mnl_socket_sendto(socket.get(), message, octets) >= 0) return 0;
+    const int code = errno;
+    astray |= is_broken(code);
+    if (attempt == kTries || (!astray && !may_pass(code))) return code;
+  }
+}
+
+// Hands over all messages that the kernel has queued. 0; or an errno: some were lost, and if more may come they are
+// kept from the next request.
+int Nft::State::receive(const Each& each) {
+  int lost = 0;
+  for (int errors = 0; errors < kErrorsInARow;) {
+    const ssize_t octets = mnl_socket_recvfrom(socket.get(), reply.data(), reply.size());
+    if (octets < 0 && errno == EAGAIN) return lost;
+    if (octets <= 0) {
+      const int code = octets == 0 ? ECONNRESET : errno;
+      if (code != EINTR) lost = code;
+      if (!may_pass(code)) break;
+      ++errors;
+      continue;
+    }
+    errors = 0;
+    int left = static_cast<int>(octets);
+    const auto* message = reinterpret_cast<const nlmsghdr*>(reply.data());
+    for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) each(*message);
+    if (left > 0) lost = ENOSPC; // its end is missing
+  }
+  astray = true;
+  return lost != 0 ? lost : EPROTO; // nothing but signals
 }
 
 // Every batch here but a quick one may be sent twice (nft_batch.h). It is, once, when an element ran out between its
-// being found and its being deleted (possible before Linux 6.6), and when acknowledgements were lost and nobody can say
-// what happened.
+// being found and its being deleted (possible before Linux 6.6), and when nobody can say what happened.
 Nft::State::Result Nft::State::transact(const Batch& batch) {
   auto done = transact_once(batch);
-  if (!done && (done.error().code == ENOENT || done.error().code == ENOBUFS)) done = transact_once(batch);
+  if (!done && (done.error().unsure || done.error().error.code == ENOENT)) done = transact_once(batch);
+  if (!done) return std::unexpected(std::move(done.error().error));
+  return {};
+}
+
+// Again, while the kernel refuses all of it for a reason that may pass.
+std::expected<void, Nft::State::Failure> Nft::State::transact_once(const Batch& batch) {
+  auto done = exchange(batch);
+  for (int attempt = 1; attempt < kTries; ++attempt) {
+    if (done || done.error().unsure || !may_pass(done.error().error.code)) break;
+    done = exchange(batch);
+  }
   return done;
 }
 
-Nft::State::Result Nft::State::transact_once(const Batch& batch) {
+std::expected<void, Nft::State::Failure> Nft::State::exchange(const Batch& batch) {
   const auto octets = batch.octets();
   const auto& steps = batch.steps();
-  if (octets.size() > kBatchOctetsMax) return std::unexpected(failure(EMSGSIZE, steps.front()));
-  room(SO_SNDBUFFORCE, SO_SNDBUF, std::max(kQueueOctets, octets.size() + 4096));
-  room(SO_RCVBUFFORCE, SO_RCVBUF, std::max(kQueueOctets, steps.size() * kAckOctets));
-  if (mnl_socket_sendto(socket.get(), octets.data(), octets.size()) < 0)
-    return std::unexpected(failure(errno, "send " + steps.front()));
+  if (octets.size() > kBatchOctetsMax) return std::unexpected(Failure{failure(EMSGSIZE, steps.front())});
+  if (const int code = send(octets.data(), octets.size(), steps.size() * kAckOctets); code != 0)
+    return std::unexpected(Failure{failure(code, "send " + steps.front())});
 
   // The first message at fault is the one to name: those after it may only suffer from it. Step 0 is the whole.
   std::size_t acknowledged = 0;
-  bool lost = false;
   std::size_t faulty = steps.size();
   int code = 0;
-  const Each note = [&](const nlmsghdr& message) {
+  const int lost = receive([&](const nlmsghdr& message) {
     if (message.nlmsg_type != NLMSG_ERROR || message.nlmsg_seq >= steps.size()) return;
     ++acknowledged;
     const int said = code_of(message);
     if (said == 0 || (code != 0 && message.nlmsg_seq >= faulty)) return;
     faulty = message.nlmsg_seq;
     code = said;
-  };
-  for (;;) {
-    const auto more = receive(note);
-    if (!more && more.error() == ENOBUFS) {
-      lost = true;
-      continue;
-    }
-    if (!more) return std::unexpected(failure(more.error(), "read the acknowledgements"));
-    if (!*more) break;
-  }
-  if (code != 0) return std::unexpected(failure(code, steps[faulty]));
-  if (lost) return std::unexpected(failure(ENOBUFS, "read the acknowledgements"));
-  if (acknowledged + 1 != steps.size()) return std::unexpected(failure(EPROTO, "count the acknowledgements"));
-  return {};
+  });
+  if (code != 0) return std::unexpected(Failure{failure(code, steps[faulty])});
+  if (lost != 0) return std::unexpected(Failure{failure(lost, "read the acknowledgements"), true});
+  if (acknowledged + 1 == steps.size()) return {};
+  astray = true; // should the rest still come
+  return std::unexpected(Failure{failure(EPROTO, "count the acknowledgements"), true});
 }
 
 nlmsghdr* Nft::State::ask(std::uint16_t type, std::uint16_t flags) {
@@ -164,57 +226,62 @@ nlmsghdr* Nft::State::ask(std::uint16_t type, std::uint16_t flags) {
 // Sends one question and hands over what comes back. EINTR: a dump that others' changes made inconsistent; all of it
 // was read.
 Nft::State::Result Nft::State::answer(const nlmsghdr* question, const std::string& what, const Each& each) {
-  if (mnl_socket_sendto(socket.get(), question, question->nlmsg_len) < 0) return std::unexpected(failure(errno, what));
+  if (const int code = send(question, question->nlmsg_len); code != 0) return std::unexpected(failure(code, what));
   int code = EPROTO; // until the kernel has said how it ended
   bool interrupted = false;
-  const Each note = [&](const nlmsghdr& message) {
+  const int lost = receive([&](const nlmsghdr& message) {
     if (message.nlmsg_seq != sequence) return;
     if ((message.nlmsg_flags & NLM_F_DUMP_INTR) != 0) interrupted = true;
     if (message.nlmsg_type == NLMSG_ERROR || message.nlmsg_type == NLMSG_DONE)
       code = code_of(message);
     else
       each(message);
-  };
-  int fault = 0;
-  for (;;) {
-    const auto more = receive(note);
-    if (!more && more.error() != ENOBUFS && more.error() != ENOSPC) return std::unexpected(failure(more.error(), what));
-    if (!more) fault = more.error(); // something was lost; what follows it in the queue is still to be taken out
-    if (more && !*more) break;
-  }
-  if (fault != 0) return std::unexpected(failure(fault, what));
+  });
+  astray |= code == EPROTO;
+  if (lost != 0) return std::unexpected(failure(lost, what));
   if (code != 0) return std::unexpected(failure(code, what));
   if (interrupted) return std::unexpected(failure(EINTR, what));
   return {};
 }
 
+// Asks anew, from building the question on, while what keeps the answer away may pass.
+Nft::State::Result Nft::State::persistently(const std::function<Result()>& ask_once) {
+  for (int attempt = 1;; ++attempt) {
+    auto done = ask_once();
+    const int code = done ? 0 : done.error().code;
+    if (done || attempt == (code == EINTR ? kDumpAttempts : kTries) || (!may_pass(code) && !is_broken(code)))
+      return done;
+  }
+}
+
 // The sets of our table that hold subjects, as they stand.
 std::expected<std::vector<SubjectSet>, Error> Nft::State::list_sets() {
-  for (int attempt = 1;; ++attempt) {
-    std::vector<SubjectSet> sets;
+  std::vector<SubjectSet> sets;
+  auto done = persistently([&] {
+    sets.clear();
     nlmsghdr* question = ask(NFT_MSG_GETSET, NLM_F_DUMP);
     mnl_attr_put_strz(question, NFTA_SET_TABLE, kTable);
-    const auto done = answer(question, "list the sets", [&](const nlmsghdr& message) {
+    return answer(question, "list the sets", [&](const nlmsghdr& message) {
       if (const auto set = set_of(message)) sets.push_back(*set);
     });
-    if (done) return sets;
-    if (done.error().code != EINTR || attempt == kDumpAttempts) return std::unexpected(done.error());
-  }
+  });
+  if (!done) return std::unexpected(std::move(done.error()));
+  return sets;
 }
 
 std::expected<std::vector<Element>, Error> Nft::State::list_elements(const SubjectSet& set) {
   const auto name = name_of(set);
   std::vector<Element> elements;
-  for (int attempt = 1;; ++attempt) {
+  auto done = persistently([&] {
     elements.clear();
     nlmsghdr* question = ask(NFT_MSG_GETSETELEM, NLM_F_DUMP);
     put_set_name(question, name);
-    const auto done = answer(question, "list the set " + name, [&](const nlmsghdr& message) {
+    return answer(question, "list the set " + name, [&](const nlmsghdr& message) {
       for (const auto& element : elements_of(message, set)) elements.push_back(element);
     });
-    if (done) return elements;
-    if (done.error().code != EINTR || attempt == kDumpAttempts) return std::unexpected(done.error());
-  }
+  });
+  if (!done) return std::unexpected(std::move(done.error()));
+  return elements;
 }
 
 // A dump goes by position: when a set's hash grows between two of its parts (the kernel does that behind a big commit's
@@ -244,13 +311,7 @@ Nft::~Nft() = default;
 
 std::expected<Nft, Error> Nft::open() {
   auto state = std::make_unique<State>();
-  state->socket.reset(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!state->socket) return std::unexpected(failure(errno, "open the netlink socket"));
-  if (mnl_socket_bind(state->socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
-    return std::unexpected(failure(errno, "bind the netlink socket"));
-  // A refusal then carries the refused message's header only, not all of its elements.
-  int on = 1;
-  mnl_socket_setsockopt(state->socket.get(), NETLINK_CAP_ACK, &on, sizeof on);
+  if (auto connected = state->connect(); !connected) return std::unexpected(std::move(connected.error()));
   Nft nft(std::move(state));
   if (const auto first = nft.installed(); !first) return std::unexpected(first.error());
   return nft;
@@ -282,16 +343,17 @@ std::expected<void, Error> Nft::commit(std::span<const Change> changes) {
   if (!plan) return std::unexpected(plan.error());
   // Rules and ranges are made anew from what we know; of another process's table we know too little.
   if (plan->standing && !state_->installed) return std::unexpected(failure(EINVAL, "change a table not our own"));
-  auto done = state_->transact_once(plan->batch);
-  if (const int code = done ? 0 : done.error().code; code == EEXIST || code == ENOENT || code == ENOBUFS) {
+  if (auto done = state_->transact_once(plan->batch); !done) {
+    auto& [error, unsure] = done.error();
+    if (!unsure && error.code != EEXIST && error.code != ENOENT) return std::unexpected(std::move(error));
     plan = build_changes(state_->layout, state_->standing, changes, Manner::Careful);
-    done = state_->transact(plan->batch);
+    if (auto again = state_->transact(plan->batch); !again) return again;
   }
-  if (done && plan->standing) {
+  if (plan->standing) {
     state_->standing = std::move(*plan->standing);
     ++state_->frames;
   }
-  return done;
+  return {};
 }
 
 std::expected<void, Error> Nft::replace_never_blocked(const policy::PrefixSet& never_blocked) {
@@ -302,12 +364,14 @@ std::expected<void, Error> Nft::replace_never_blocked(const policy::PrefixSet& n
 std::expected<std::optional<Element>, Error> Nft::read(const policy::Subject& subject, Effect effect) {
   const auto set = set_of(subject, effect, state_->layout);
   if (!set) return std::unexpected(set.error());
-  nlmsghdr* question = state_->ask(NFT_MSG_GETSETELEM, NLM_F_ACK);
-  put_set_name(question, name_of(*set));
-  put_key(question, key_of(subject));
   std::optional<Element> found;
-  const auto done = state_->answer(question, "read " + policy::to_string(subject), [&](const nlmsghdr& message) {
-    for (const auto& element : elements_of(message, *set)) found = element;
+  const auto done = state_->persistently([&] {
+    nlmsghdr* question = state_->ask(NFT_MSG_GETSETELEM, NLM_F_ACK);
+    put_set_name(question, name_of(*set));
+    put_key(question, key_of(subject));
+    return state_->answer(question, "read " + policy::to_string(subject), [&](const nlmsghdr& message) {
+      for (const auto& element : elements_of(message, *set)) found = element;
+    });
   });
   if (!done && done.error().code == ENOENT) return std::nullopt;
   if (!done) return std::unexpected(done.error());
@@ -350,7 +414,7 @@ std::expected<void, Error> Nft::flush_elements() {
   return done;
 }
 
-std::uint32_t Nft::port() const noexcept { return mnl_socket_get_portid(state_->socket.get()); }
+std::uint32_t Nft::port() const noexcept { return state_->port; }
 std::uint64_t Nft::frames() const noexcept { return state_->frames; }
 const Layout& Nft::layout() const noexcept { return state_->layout; }
 void Nft::assume(const Layout& layout) { state_->layout = layout; }
@@ -363,9 +427,11 @@ std::vector<SubjectSet> Nft::sets() const {
 }
 
 std::expected<bool, Error> Nft::installed() {
-  nlmsghdr* question = state_->ask(NFT_MSG_GETTABLE, NLM_F_ACK);
-  mnl_attr_put_strz(question, NFTA_TABLE_NAME, kTable);
-  const auto done = state_->answer(question, "look for the table inet sipward", [](const nlmsghdr&) {});
+  const auto done = state_->persistently([&] {
+    nlmsghdr* question = state_->ask(NFT_MSG_GETTABLE, NLM_F_ACK);
+    mnl_attr_put_strz(question, NFTA_TABLE_NAME, kTable);
+    return state_->answer(question, "look for the table inet sipward", [](const nlmsghdr&) {});
+  });
   if (!done && done.error().code == ENOENT) return false;
   if (!done) return std::unexpected(done.error());
   return true;

@@ -31,6 +31,33 @@ Error netlink_error(int code, const std::string& what) {
   return {code, "nftables: " + what + ": " + std::generic_category().message(code)};
 }
 
+bool may_pass(int code) noexcept {
+  switch (code) {
+  case EINTR:    // a signal; or others changed what was being listed
+  case EAGAIN:   // the kernel loads a module, or the answer is not there yet
+  case EBUSY:    // something of ours is in use just now, or a question before is not read to its end
+  case ERESTART: // the generation has moved on
+  case ENOMEM:
+  case ENOBUFS: // no room: of a request nothing was taken, of an answer a part is lost
+  case ENOSPC:  // a datagram was cut off
+  case EPROTO:  // an answer without its end, or with fewer acknowledgements than there were messages
+    return true;
+  default: return false;
+  }
+}
+
+bool is_broken(int code) noexcept {
+  switch (code) {
+  case EBADF:
+  case ENOTSOCK:
+  case EPIPE:
+  case ENOTCONN:
+  case ECONNREFUSED:
+  case ECONNRESET: return true;
+  default: return false;
+  }
+}
+
 void note_attributes(const nlmsghdr& message, std::span<const nlattr*> into) {
   mnl_attr_parse(&message, sizeof(nfgenmsg), note, &into);
 }
@@ -58,8 +85,10 @@ std::expected<Dump, Error> Dump::start(const Question& question) {
 std::expected<bool, Error> Dump::next(const Each& each) {
   part_.resize(kPartOctets);
   const auto octets = mnl_socket_recvfrom(socket_.get(), part_.data(), part_.size());
-  if (octets < 0 && errno == EINTR) return true;
-  if (octets < 0) return std::unexpected(netlink_error(errno == EAGAIN ? EPROTO : errno, "look"));
+  if (octets < 0 && errno == EINTR && ++signals_ < kErrorsInARow) return true;
+  signals_ = 0;
+  if (octets <= 0)
+    return std::unexpected(netlink_error(octets == 0 ? ECONNRESET : errno == EAGAIN ? EPROTO : errno, "look"));
   int left = static_cast<int>(octets);
   const auto* message = reinterpret_cast<const nlmsghdr*>(part_.data());
   for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
@@ -72,6 +101,7 @@ std::expected<bool, Error> Dump::next(const Each& each) {
     }
     each(*message);
   }
+  if (left > 0) return std::unexpected(netlink_error(ENOSPC, "look")); // its end is missing
   return true;
 }
 
@@ -80,11 +110,11 @@ std::expected<void, Error> read_whole(const Dump::Question& question, const std:
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     begin();
     auto dump = Dump::start(question);
-    if (!dump) return std::unexpected(dump.error());
-    auto read = dump->next(each);
+    auto read = dump ? dump->next(each) : std::unexpected(dump.error());
     while (read && *read) read = dump->next(each);
-    if (!read && read.error().code != EINTR) return std::unexpected(read.error());
     if (read && !dump->interrupted()) return {};
+    // Every attempt has a socket of its own.
+    if (!read && !may_pass(read.error().code) && !is_broken(read.error().code)) return std::unexpected(read.error());
   }
   return std::unexpected(netlink_error(EINTR, "look at what others keep changing"));
 }

@@ -28,6 +28,16 @@ using NetlinkSocket = std::unique_ptr<mnl_socket, CloseNetlink>;
 
 Error netlink_error(int code, const std::string& what);
 
+// What stood in the way of a question, or of a whole batch, may be gone by the next try: a signal, others at work, no
+// room or memory just now, a part of an answer that was lost.
+bool may_pass(int code) noexcept;
+// It will not: the socket is none any more, and another one has to take its place.
+bool is_broken(int code) noexcept;
+
+// So often in a row a socket may have an error for an answer. The kernel tells each once, so more are a mistake that
+// must not hold up everything else.
+inline constexpr int kErrorsInARow = 64;
+
 // The attributes of one message by their types, those below `Count`; a null pointer: it has none. Those of messages
 // about nf_tables begin behind an nfgenmsg.
 template<std::size_t Count>
@@ -65,10 +75,11 @@ private:
   NetlinkSocket socket_;
   std::vector<std::uint8_t> part_;
   bool interrupted_ = false;
+  int signals_ = 0; // in a row
 };
 
-// The whole answer at once, asked for anew while others interrupt it; `begin` comes before each attempt. EINTR: they
-// keep doing so.
+// The whole answer at once, asked for anew while others interrupt it, or something may_pass(); `begin` comes before
+// each attempt. EINTR: they keep doing so.
 std::expected<void, Error> read_whole(const Dump::Question& question, const std::function<void()>& begin,
                                       const Dump::Each& each);
 

@@ -78,6 +78,7 @@ std::string Disturbance::text() const {
 struct Watch::State {
   NetlinkSocket socket;
   std::uint32_t own_port = 0;
+  bool deaf = false;
   std::vector<std::uint8_t> datagram = std::vector<std::uint8_t>(kDatagramOctets);
 
   void note(const nlmsghdr& message, const Layout& layout, Disturbance& found);
@@ -107,23 +108,29 @@ Watch::~Watch() = default;
 
 int Watch::event() const noexcept { return mnl_socket_get_fd(state_->socket.get()); }
 
+bool Watch::is_deaf(std::uint32_t own_port) const noexcept { return state_->deaf || state_->own_port != own_port; }
+
 Disturbance Watch::take(const Layout& layout) {
   Disturbance found;
-  for (;;) {
+  for (int errors = 0; !state_->deaf;) {
     auto& datagram = state_->datagram;
     const auto octets = mnl_socket_recvfrom(state_->socket.get(), datagram.data(), datagram.size());
-    if (octets < 0 && errno == EINTR) continue;
     if (octets < 0 && errno == EAGAIN) return found;
-    if (octets < 0) { // ENOBUFS: the queue was full; ENOSPC: a datagram was longer than we know them
-      found.lost = true;
-      if (errno == ENOBUFS || errno == ENOSPC) continue;
-      return found;
+    if (octets <= 0) { // ENOBUFS: the queue was full; ENOSPC: a datagram was longer than we know them
+      const bool passes = octets < 0 && may_pass(errno);
+      found.lost |= octets == 0 || errno != EINTR;
+      if (passes && ++errors < kErrorsInARow) continue;
+      state_->deaf = found.lost = true;
+      break;
     }
+    errors = 0;
     int left = static_cast<int>(octets);
     const auto* message = reinterpret_cast<const nlmsghdr*>(datagram.data());
     for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left))
       if (message->nlmsg_pid != state_->own_port) state_->note(*message, layout, found);
+    found.lost |= left > 0; // its end is missing
   }
+  return found;
 }
 
 void Watch::State::note(const nlmsghdr& message, const Layout& layout, Disturbance& found) {

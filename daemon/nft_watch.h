@@ -49,6 +49,8 @@ public:
   int event() const noexcept; // readable when something was told
   // `layout`: of the table that was installed, to know whose element is whose.
   Disturbance take(const Layout& layout);
+  // It hears no more, or takes somebody else's changes for its own: another one has to be opened.
+  bool is_deaf(std::uint32_t own_port) const noexcept;
 
 private:
   struct State;

@@ -33,9 +33,9 @@ def settings(directory, changes):
 class Sipward:
     """Started with the laboratory's settings and `changes` to them; ready when this returns. Also a context manager that stops it.
 
-    `needs_table`: not if it may be switched off."""
+    `needs_table`: not if it may be switched off. `environment`: variables of the daemon alone, for what is preloaded into it."""
 
-    def __init__(self, network, program, needs_table=True, **changes):
+    def __init__(self, network, program, needs_table=True, environment=None, **changes):
         self.network = network
         self.program = program
         self.needs_table = needs_table
@@ -44,7 +44,8 @@ class Sipward:
         self.settings = self.dir / "sipward.yaml"
         self.settings.write_text(settings(self.dir, changes))
         self.state = changes.get("state", {}).get("path", self.dir / "sipward.db")
-        self.child = network.spawn("edge", [program, "run", "--config", self.settings], f"{self.dir.name}/output")
+        variables = [f"{name}={value}" for name, value in (environment or {}).items()]
+        self.child = network.spawn("edge", ["env", *variables, program, "run", "--config", self.settings], f"{self.dir.name}/output")
         if not wait_until(lambda: self.child.poll() is not None or self.ready(), 20):
             raise RuntimeError(f"sipward is not ready after 20 s: {self.output()}")
         if self.child.poll() is not None:
