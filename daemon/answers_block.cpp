@@ -57,6 +57,9 @@ Answers::Result Answers::unblock(const Json& request) {
   const auto spared = prefix->is_host() ? control_.blocks_.host_subject(prefix->base).prefix : *prefix;
   if (immunity > 0) control_.make_immune(spared, std::chrono::seconds(immunity));
   control_.enforce();
+  if (!control_.in_sync_)
+    return std::unexpected(
+        Refused{to_string(*prefix) + " is off the list, but nftables refuses the change; see the daemon's log"});
   return Json{{"subject", to_string(*prefix)}, {"immune_s", immunity}};
 }
 

@@ -257,7 +257,7 @@ void Control::collect(policy::BlockList::Changes changes) {
 }
 
 // Carries out what has been decided: kernel, workers, state and log, in this order. While the kernel refuses, what is
-// decided is noted all the same, and an alert says so (resynchronise()).
+// decided is noted all the same, an alert says so (note_sync()), and the log's lines wait.
 void Control::enforce() {
   const auto now = monotonic_now();
   if (blocks_.withheld() != withheld_seen_ && now >= next_fuse_alert_) {
@@ -283,7 +283,7 @@ void Control::enforce() {
     const bool stands = change.kind != BlockChange::Kind::Removed;
     if (enforced || !stands) mark_source(change.block, stands); // who is forgiven passes, whatever nftables says
   }
-  record(changes, now);
+  record(changes, now, enforced);
   const auto is_in_rules = [](const BlockChange& change) {
     return change.block.subject.kind == policy::SubjectKind::Prefix || change.block.wholly;
   };

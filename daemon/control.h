@@ -95,6 +95,7 @@ private:
   std::optional<std::uint64_t> dropped(const policy::Block& block);
   bool apply(const policy::BlockList::Changes& changes);
   bool resynchronise(std::span<const policy::BlockChange> counted = {});
+  bool note_sync(const std::expected<void, nft::Error>& done);
   struct Counted {
     BlockKey key;
     std::uint64_t packets;
@@ -146,8 +147,9 @@ private:
   void tend_state();
   void write_trust();
   void write_all();
-  void record(const policy::BlockList::Changes& changes, policy::Time now);
+  void record(const policy::BlockList::Changes& changes, policy::Time now, bool enforced);
   void write_lines();
+  void drop_lines_in_vain();
   void close_state();
   std::expected<std::unique_ptr<BlockLog>, std::string> open_log(const config::Settings::Log& as);
   // What is remembered, and what the operator may do with it: control_memory.cpp.
@@ -261,6 +263,7 @@ private:
   policy::BlockList::Changes pending_; // decided, not yet enforced and logged
   bool in_sync_ = false;               // does the kernel hold what the block list says?
   policy::Time retry_at_;
+  std::optional<policy::Time> out_of_sync_since_;
   std::uint64_t withheld_seen_ = 0; // prefix blocks held back by the fuse, as told in the log
   policy::Time next_fuse_alert_;
   std::uint64_t too_long_seen_ = 0; // frames that could not be forwarded, as told in the log
@@ -274,14 +277,16 @@ private:
   std::unordered_map<policy::SourceKey, std::uint32_t> trust_written_; // until when they are trusted, as on file
   std::unordered_map<std::uint64_t, std::uint32_t> users_written_;     // by their hash: the minute of success on file
   policy::Time next_trust_, next_users_, next_retention_;
-  bool believes_clock_ = true; // what is old by it may be forgotten
-  struct Line {                // of the block log, for when its batch is on file
+  bool believes_clock_ = true;       // what is old by it may be forgotten
+  struct Line {                      // of the block log, for when its batch is on file, and the kernel has taken it
     std::uint64_t batch;
     policy::BlockChange change;
     policy::Time at;
+    bool waits; // for the kernel, until it is in sync again
   };
   std::deque<Line> lines_;
-  policy::Wellbeing wellbeing_; // of the protected servers
+  std::uint64_t lines_left_out_ = 0; // there were too many
+  policy::Wellbeing wellbeing_;      // of the protected servers
   policy::Surges surges_;
   std::vector<policy::Address> watched_; // the servers whose traffic is ...
   std::vector<policy::Traffic> counted_; // ... and what the workers had counted for each

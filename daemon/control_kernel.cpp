@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <utility>
 
 #include "daemon/control.h"
 #include "daemon/kernel_block.h"
@@ -123,16 +124,32 @@ bool Control::resynchronise(std::span<const BlockChange> counted) {
   for (const auto& [subject, block] : blocks_) add(block);
   for (const auto& [subject, block] : blocks_.limits()) add(block);
   const auto installed = nft_->install(layout(), let_through(), elements);
-  if (!installed) {
-    spdlog::error("{}", installed.error().message);
-    if (in_sync_) log_->alert("nft_out_of_sync what=" + in_quotes(installed.error().message), now, clock_);
-    retry_at_ = now + kRetry;
-  } else {
+  if (installed) {
     for (const auto& [key, packets] : standing) blocks_.carry_over(key.subject, key.limit, packets);
     for (const auto& [subject, block] : blocks_) mark_source(block, true);
     for (const auto& [subject, block] : blocks_.limits()) mark_source(block, true);
   }
-  in_sync_ = installed.has_value();
+  return note_sync(installed);
+}
+
+// Whether the kernel has what it should is told when that changes. While it has not, it is tried again after kRetry.
+bool Control::note_sync(const std::expected<void, nft::Error>& done) {
+  const auto now = monotonic_now();
+  if (!done) {
+    spdlog::error("{}", done.error().message);
+    if (in_sync_) {
+      out_of_sync_since_ = now;
+      log_->alert("nft_out_of_sync what=" + in_quotes(done.error().message), now, clock_);
+    }
+    retry_at_ = now + kRetry;
+  } else if (out_of_sync_since_) {
+    std::string text = "nft_in_sync_again after=" + human_duration(now - *out_of_sync_since_);
+    if (lines_left_out_ > 0) text += " lines_left_out=" + std::to_string(std::exchange(lines_left_out_, 0));
+    log_->alert(text, now, clock_);
+    out_of_sync_since_.reset();
+    drop_lines_in_vain();
+  }
+  in_sync_ = done.has_value();
   return in_sync_;
 }
 

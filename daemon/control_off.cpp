@@ -82,12 +82,8 @@ void Control::follow_off() {
 bool Control::lift_rules() {
   auto lifted = inline_mode() ? nft_->install(layout(), let_through(), {}) : std::expected<void, nft::Error>();
   if (lifted) lifted = nft_->remove();
-  in_sync_ = lifted.has_value();
-  if (!in_sync_) {
-    spdlog::error("{}; the rules stay until it works", lifted.error().message);
-    retry_at_ = monotonic_now() + 1s;
-  }
-  return in_sync_;
+  if (!lifted) lifted.error().message += "; the rules stay until it works";
+  return note_sync(lifted);
 }
 
 void Control::tell_off(const std::string& text) { log_->alert(text, monotonic_now(), clock_); }

@@ -13,11 +13,12 @@ namespace {
 using namespace std::chrono_literals;
 using policy::BlockChange;
 
-constexpr auto kTrustEvery = 10s;         // the trusted are looked through
-constexpr auto kUsersEvery = 60s;         // and known users
-constexpr std::uint32_t kTrustStepS = 60; // and written, if their trust was renewed by so much
-constexpr auto kRetainEvery = 1h;         // what is old is forgotten
-constexpr auto kLastWrites = 2s;          // a stop waits so long for the disk
+constexpr auto kTrustEvery = 10s;          // the trusted are looked through
+constexpr auto kUsersEvery = 60s;          // and known users
+constexpr std::uint32_t kTrustStepS = 60;  // and written, if their trust was renewed by so much
+constexpr auto kRetainEvery = 1h;          // what is old is forgotten
+constexpr auto kLastWrites = 2s;           // a stop waits so long for the disk
+constexpr std::size_t kLinesMost = 20'000; // that wait for the kernel; history has all of them
 
 // The trust book's own octets in a record: the sketch of registered users, and the answers of an hour.
 Sketch sketch_of(const policy::Trustee& trustee) {
@@ -217,8 +218,8 @@ void Control::write_all() {
   users_written_.clear();
 }
 
-// A decision goes to the disk, and to the log once it is there.
-void Control::record(const policy::BlockList::Changes& changes, policy::Time now) {
+// A decision goes to the disk, and to the log once it is there, and the kernel has taken it.
+void Control::record(const policy::BlockList::Changes& changes, policy::Time now, bool enforced) {
   StateChanges rows;
   const auto is_flushed = [](const BlockChange& change) { return change.ending == policy::Ending::Flushed; };
   if (std::ranges::any_of(changes, is_flushed)) rows.emplace_back(AllGone<LadderRecord>{}); // all are forgiven
@@ -233,22 +234,50 @@ void Control::record(const policy::BlockList::Changes& changes, policy::Time now
       rows.emplace_back(Gone<LadderRecord>{change.block.subject});
   }
   const auto batch = rows.empty() ? state_->settled() : state_->write(std::move(rows), clock_.at(now));
-  for (const auto& change : changes)
-    if (change.kind != BlockChange::Kind::Extended)
-      lines_.push_back({batch, change, change.kind == BlockChange::Kind::Added ? change.block.since : now});
+  for (const auto& change : changes) {
+    if (change.kind == BlockChange::Kind::Extended) continue;
+    if (enforced || lines_.size() < kLinesMost)
+      lines_.push_back({batch, change, change.kind == BlockChange::Kind::Added ? change.block.since : now, !enforced});
+    else
+      ++lines_left_out_;
+  }
   write_lines();
 }
 
+// In their order: what waits for the kernel keeps back what comes after it.
 void Control::write_lines() {
-  for (const auto settled = state_->settled(); !lines_.empty() && lines_.front().batch <= settled; lines_.pop_front())
+  const auto settled = state_->settled();
+  for (; !lines_.empty() && lines_.front().batch <= settled; lines_.pop_front()) {
+    if (lines_.front().waits && !in_sync_) return;
     log_->write(lines_.front().change, lines_.front().at, clock_);
+  }
+}
+
+// The kernel takes things again. Who was blocked and lifted while it did not never was blocked: the log tells neither.
+void Control::drop_lines_in_vain() {
+  std::map<BlockKey, std::vector<std::size_t>> begun;
+  std::vector<bool> in_vain(lines_.size());
+  for (std::size_t i = 0; i < lines_.size(); ++i) {
+    const auto& [batch, change, at, waits] = lines_[i];
+    const auto key = key_of(change.block);
+    auto lines = begun.find(key);
+    if (lines == begun.end() && waits && change.kind == BlockChange::Kind::Added) lines = begun.try_emplace(key).first;
+    if (lines == begun.end()) continue;
+    lines->second.push_back(i);
+    if (change.kind != BlockChange::Kind::Removed) continue;
+    for (const auto line : lines->second) in_vain[line] = true;
+    begun.erase(lines);
+  }
+  std::size_t at = 0;
+  std::erase_if(lines_, [&](const Line&) { return in_vain[at++]; });
 }
 
 void Control::close_state() {
   write_trust();
   write_users();
   state_->flush(kLastWrites);
-  for (; !lines_.empty(); lines_.pop_front()) log_->write(lines_.front().change, lines_.front().at, clock_);
+  for (; !lines_.empty(); lines_.pop_front())
+    if (!lines_.front().waits || in_sync_) log_->write(lines_.front().change, lines_.front().at, clock_);
 }
 
 } // namespace sipward::daemon

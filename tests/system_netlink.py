@@ -3,7 +3,8 @@
 """A netlink socket that errors: every call that the daemon makes to nftables fails in every way it can, and enforcement holds.
 
 The faults are put between the real daemon and the real kernel by a library that is preloaded (lab/netlink_faults.cpp). What can be mended
-at once is: nobody is told, and the block stands."""
+at once is: nobody is told, and the block stands. What lasts is told: status says that nftables is out of sync, an alert says why, no line
+of the log says "blocked"; and when it is over all of it stands, and the lines follow."""
 import errno
 import os
 import pathlib
@@ -15,6 +16,8 @@ from lab import Sipward
 from lab.attackers import SCANNER
 from lab.case import LabTest, main, measured, skip
 from lab.network import wait_until
+
+FOR_EVER = 1_000_000_000
 
 
 class Netlink(LabTest):
@@ -154,6 +157,70 @@ class Passing(Netlink):
                 self.assertTrue(wait_until(lambda: self.happened() == 1, 2))
                 self.no_fault()
                 self.assertTrue(daemon.ask("status")["nft"]["in_sync"])
+
+
+class Lasting(Netlink):
+    """Faults that last: told, and over when they are."""
+
+    def test_it_is_told_nothing_is_lost_and_nothing_is_said_to_be_blocked_that_is_not(self):
+        for name, what, code in (("sending", "send", errno.ENOBUFS), ("the kernel's word", "refuse", errno.EBUSY), ("no permission", "refuse", errno.EPERM),
+                                 ("every acknowledgement", "lose", 0), ("receiving", "receive", errno.EINTR), ("a dead socket", "send", errno.EBADF)):
+            with self.subTest(name):
+                daemon = self.started(block={"ladder": ["1h"]})
+                self.offends("198.51.100.1")
+                self.assertTrue(daemon.holds("198.51.100.1"))
+                self.assertTrue(wait_until(lambda: daemon.logged("block", "198.51.100.1/32"), 2))
+                self.fault("change", what, code, FOR_EVER)
+                self.offends("198.51.100.2")
+                self.assertTrue(wait_until(lambda: self.alerts(daemon, "nft_out_of_sync"), 3), daemon.output())
+                self.offends("198.51.100.3")
+                self.offends("198.51.100.4")
+                self.assertTrue(wait_until(lambda: len(daemon.ask("blocks")) == 4, 2))
+                self.assertFalse(daemon.ask("status")["nft"]["in_sync"])
+                self.assertEqual(daemon.command("unblock", "198.51.100.4").returncode, 1, "it cannot be lifted for certain, and said so")
+                refused = daemon.command("block", "198.51.100.5")
+                self.assertEqual(refused.returncode, 1)
+                self.assertIn("nftables refuses", refused.stderr)
+                time.sleep(1.2)
+                self.assertEqual([line.split()[2] for line in daemon.log() if line.split()[1] in ("block", "unblock")], ["198.51.100.1/32"])
+                cpu = daemon.cpu_seconds()
+                time.sleep(1)
+                self.assertLess(daemon.cpu_seconds() - cpu, 0.6, "it wears itself out")
+                self.no_fault()
+                start = time.monotonic()
+                self.assertTrue(wait_until(lambda: self.alerts(daemon, "nft_in_sync_again"), 3), daemon.output())
+                seconds = time.monotonic() - start
+                self.assert_agreed(daemon, {f"198.51.100.{host}" for host in (1, 2, 3, 5)})
+                self.assertIsNone(daemon.logged("unblock", "198.51.100.4/32"), "it never was blocked")
+                self.assertEqual(len(self.alerts(daemon, "nft_out_of_sync")), 1)
+                self.assertEqual(self.alerts(daemon, "nft_repaired"), [])
+                measured(f"netlink, {name} fails for good: whole {seconds:.2f} s after its end")
+                daemon.stop()
+
+    def test_what_was_decided_meanwhile_outlives_a_kill(self):
+        daemon = self.started(nftables={"on_stop": "keep"})
+        self.fault("change", "send", errno.ENOBUFS, FOR_EVER)
+        self.offends("198.51.100.2")
+        self.assertTrue(wait_until(lambda: len(daemon.ask("blocks")) == 1, 2))
+        time.sleep(0.3)
+        daemon.child.kill()
+        daemon.child.wait(10)
+        second = self.started(state={"path": str(daemon.state)})
+        self.assertTrue(second.holds("198.51.100.2", 1))
+
+    def test_off_and_on_wait_until_it_is_over(self):
+        daemon = self.started()
+        self.offends("198.51.100.1")
+        self.assertTrue(daemon.holds("198.51.100.1"))
+        self.fault("change", "send", errno.ENOBUFS, FOR_EVER)
+        daemon.command("off")
+        self.assertFalse(daemon.ask("status")["nft"]["in_sync"])
+        self.assertTrue(self.alerts(daemon, "nft_out_of_sync"))
+        self.no_fault()
+        self.assertTrue(wait_until(lambda: not daemon.table(), 3))
+        self.assertTrue(self.alerts(daemon, "nft_in_sync_again"))
+        daemon.command("on")
+        self.assertTrue(daemon.holds("198.51.100.1"))
 
 
 class Generation(Netlink):
