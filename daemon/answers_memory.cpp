@@ -18,7 +18,8 @@ Answers::Result Answers::saved(const Json& request) {
               {"path", control_.settings_.state.path.string()}};
 }
 
-// Some rows of history, the oldest first: {"after":{"at":NANOSECONDS,"id":N}}, where the answer before this ended.
+// Some rows of history, the oldest first: {"after":{"at":NANOSECONDS,"id":N}}: since when, and where the answer before
+// this ended.
 Answers::Result Answers::history(const Json& request) {
   const Json after = request.value("after", Json::object());
   const HistoryPlace place{WallTime(std::chrono::nanoseconds(after.value("at", std::int64_t{0}))),
@@ -28,8 +29,7 @@ Answers::Result Answers::history(const Json& request) {
   Json rows = Json::array();
   for (const auto& record : *records) rows.push_back(history_row(record));
   Json next = nullptr;
-  if (records->size() == kRowsAtOnce)
-    next = {{"at", records->back().at.time_since_epoch().count()}, {"id", records->back().id}};
+  if (records->size() == kRowsAtOnce) next = {{"at", place.at.time_since_epoch().count()}, {"id", records->back().id}};
   return Json{{"rows", std::move(rows)}, {"next", std::move(next)}};
 }
 

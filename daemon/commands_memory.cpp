@@ -44,7 +44,7 @@ std::expected<void, std::string> read_whole_history(const std::string& path, Wal
     if (!records) return std::unexpected(records.error());
     for (const auto& record : *records) chronicle.add(history_row(record));
     if (records->size() < kRowsAtOnce) return {};
-    place = {records->back().at, records->back().id};
+    place.id = records->back().id;
   }
 }
 

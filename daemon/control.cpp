@@ -223,7 +223,7 @@ void Control::follow_clock() {
   const auto step = now.offset - clock_.offset;
   if (std::chrono::abs(step) <= kClockStep) return;
   clock_ = now;
-  shift_learning(step);
+  date_anew(step);
 }
 
 // Asks the kernel for addresses and routes when it says that they changed, at most once a second: a routing daemon at

@@ -143,7 +143,7 @@ private:
   bool learning() const;
   WallTime learning_end() const;
   void arm();
-  void shift_learning(std::chrono::nanoseconds step);
+  void date_anew(std::chrono::nanoseconds step);
   void tend_state();
   void write_trust();
   void write_all();
@@ -278,6 +278,7 @@ private:
   std::unordered_map<std::uint64_t, std::uint32_t> users_written_;     // by their hash: the minute of success on file
   policy::Time next_trust_, next_users_, next_retention_;
   bool believes_clock_ = true;       // what is old by it may be forgotten
+  std::optional<WallTime> saved_at_; // what it said at the end of the run before
   struct Line {                      // of the block log, for when its batch is on file, and the kernel has taken it
     std::uint64_t batch;
     policy::BlockChange change;

@@ -18,6 +18,7 @@ constexpr auto kUsersEvery = 60s;          // and known users
 constexpr std::uint32_t kTrustStepS = 60;  // and written, if their trust was renewed by so much
 constexpr auto kRetainEvery = 1h;          // what is old is forgotten
 constexpr auto kLastWrites = 2s;           // a stop waits so long for the disk
+constexpr auto kClockTold = 1s;            // the log tells of a clock that was set by so much
 constexpr std::size_t kLinesMost = 20'000; // that wait for the kernel; history has all of them
 
 // The trust book's own octets in a record: the sketch of registered users, and the answers of an hour.
@@ -57,7 +58,8 @@ void Control::open_state(std::unique_ptr<State> state, StateContents contents) {
   state_ = std::move(state);
   remember_alerts();
   const auto wall = clock_.at(monotonic_now());
-  believes_clock_ = !contents.saved_at || wall >= *contents.saved_at; // else it was set back, or is not set yet
+  saved_at_ = contents.saved_at;
+  believes_clock_ = !saved_at_ || wall >= *saved_at_; // else it was set back, or is not set yet
   secret_ = contents.secret;
   restore_exemptions(contents); // before the blocks: whom they spare
   restore_trust(contents);      // first: the trusted pass the prefixes that come back
@@ -131,11 +133,24 @@ bool Control::learning() const {
 }
 WallTime Control::learning_end() const { return learning_.started.value_or(WallTime{}) + settings_.trust.learning; }
 
-// The clock was set while we learn for the first time: we have learnt for as long as before.
-void Control::shift_learning(std::chrono::nanoseconds step) {
-  if (!state_ || !learns_since_now_) return;
-  *learning_.started += step;
-  state_->write({learning_}, clock_.at(monotonic_now()));
+// The wall clock was set. What lasts is timed by another one, but on file it has the wall clock's dates: all of them
+// are written anew, or the next start would find an hour too much left, or too little. While we learn for the first
+// time, we have learnt for as long as before.
+void Control::date_anew(std::chrono::nanoseconds step) {
+  if (!state_) return;
+  const auto now = monotonic_now();
+  believes_clock_ |= clock_.at(now) >= saved_at_.value_or(WallTime{});
+  if (learns_since_now_) *learning_.started += step;
+  if (off_.off) {
+    off_.since += step;
+    if (off_.until) *off_.until += step;
+    state_->write({off_}, clock_.at(now));
+  }
+  write_all();
+  next_trust_ = next_users_ = now;
+  if (std::chrono::abs(step) < kClockTold) return;
+  const auto told = std::chrono::round<std::chrono::seconds>(std::chrono::abs(step));
+  log_->alert((step.count() < 0 ? "clock_set by=-" : "clock_set by=+") + human_duration(told), now, clock_);
 }
 
 void Control::arm() {

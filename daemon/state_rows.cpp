@@ -317,10 +317,18 @@ std::vector<HistoryRecord> rows_of_history(Statement& statement) {
 
 } // namespace
 
+// In the order in which things happened: that of their dates it is not, if the clock was set back in between.
 std::vector<HistoryRecord> read_history(Database& database, const HistoryPlace& after, std::size_t most) {
-  auto statement = database.prepare(select_history("(at, id) > (?, ?) ORDER BY at, id LIMIT ?"));
-  statement.bind(1, after.at.time_since_epoch().count());
-  statement.bind(2, after.id);
+  const auto since = after.at.time_since_epoch().count();
+  auto last = after.id;
+  if (last == 0) {
+    auto first = database.prepare("SELECT min(id) - 1 FROM history WHERE at >= ?");
+    first.bind(1, since);
+    if (first.row()) last = first.integer(0);
+  }
+  auto statement = database.prepare(select_history("id > ? AND +at >= ? ORDER BY id LIMIT ?"));
+  statement.bind(1, last);
+  statement.bind(2, since);
   statement.bind(3, static_cast<std::int64_t>(most));
   return rows_of_history(statement);
 }

@@ -30,9 +30,25 @@ TEST_CASE("history is read by time, from a time on, a page after the other") {
     if (page->empty()) break;
     CHECK(page->size() <= 3);
     for (const auto& record : *page) read += record.text.back();
-    place = {page->back().at, page->back().id};
+    place.id = page->back().id;
   }
   CHECK(read == "3456789");
+}
+
+TEST_CASE("history is read in the order in which things happened, though the clock was set back in between") {
+  const Folder folder;
+  StateChanges changes;
+  for (const auto at : {-7200s, 0s, 10s, -3590s, -3580s}) changes.emplace_back(alert("at", kNow + at));
+  put(folder.file(), std::move(changes));
+  const auto read = [&](WallTime since) {
+    std::vector<std::chrono::nanoseconds> times;
+    for (const auto& record : history(folder.file(), since)) times.push_back(record.at - kNow);
+    return times;
+  };
+  using Times = std::vector<std::chrono::nanoseconds>;
+  CHECK(read({}) == Times{-7200s, 0s, 10s, -3590s, -3580s});
+  CHECK(read(kNow - 3600s) == Times{0s, 10s, -3590s, -3580s});
+  CHECK(read(kNow) == Times{0s, 10s});
 }
 
 TEST_CASE("what is too old is forgotten when the clock can be believed, and nothing else") {
