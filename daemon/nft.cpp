@@ -8,7 +8,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <net/if.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -21,12 +20,9 @@
 #include "daemon/nft_batch.h"
 #include "daemon/nft_dump.h"
 #include "daemon/nft_elements.h"
+#include "daemon/nft_socket.h"
 
-// The sending half: one netlink socket, non-blocking. The kernel works on a request inside our sendmsg() and queues
-// every answer before it returns (a dump's next part: before recvmsg() returns), so an empty queue means that there is
-// no more.
-//
-// What may go wrong there, by where it does:
+// The sending half. What may go wrong, by where it does:
 //
 //   sending     nothing was taken. What may_pass() is sent again at once, three times in all
 //   the kernel's word   all of the batch was refused. EEXIST, ENOENT: our picture of the table was wrong, a careful
@@ -42,10 +38,7 @@ namespace {
 constexpr std::size_t kBatchOctetsMax = std::size_t{256} << 20;
 // What the kernel charges for one acknowledgement that waits in our queue, generously.
 constexpr std::size_t kAckOctets = 2048;
-constexpr std::size_t kQueueOctets = std::size_t{1} << 20;
-constexpr std::size_t kReplyOctets = std::size_t{256} << 10; // a dump's part is at most 32 KiB in the kernels we know
-constexpr int kDumpAttempts = 16;                            // while others keep changing what is listed
-constexpr int kTries = 3;                                    // at everything else
+constexpr int kDumpAttempts = 16; // while others keep changing what is listed
 
 const char* advice(int code) {
   switch (code) {
@@ -74,28 +67,21 @@ int code_of(const nlmsghdr& message) {
 } // namespace
 
 struct Nft::State {
-  NetlinkSocket socket;
-  std::uint32_t port = 0;   // its
-  bool astray = false;      // it has something left in it, or is none any more: another one before the next request
+  RequestSocket socket;
   Layout layout;            // last installed
   bool installed = false;   // by us
   Standing standing;        // since then
   std::uint64_t frames = 0; // changes of more than subjects
   std::uint32_t sequence = 0;
-  std::vector<std::uint8_t> reply = std::vector<std::uint8_t>(kReplyOctets);
   std::vector<std::uint8_t> request = std::vector<std::uint8_t>(Batch::kRoom);
 
   using Result = std::expected<void, Error>;
-  using Each = std::function<void(const nlmsghdr&)>;
+  using Each = RequestSocket::Each;
   struct Failure {
     Error error;
     bool unsure = false; // whether it was done
   };
 
-  Result connect();
-  void room(int privileged, int ordinary, std::size_t octets);
-  int send(const void* message, std::size_t octets, std::size_t answer_octets = 0);
-  int receive(const Each& each);
   Result transact(const Batch& batch);
   std::expected<void, Failure> transact_once(const Batch& batch);
   std::expected<void, Failure> exchange(const Batch& batch);
@@ -107,72 +93,6 @@ struct Nft::State {
   using Elements = std::map<SubjectSet, std::map<policy::Subject, Element>>;
   std::expected<Elements, Error> list_elements();
 };
-
-// Opens the socket, or another one in its place: with the same port, so that whoever watches the table still knows our
-// changes from others'.
-Nft::State::Result Nft::State::connect() {
-  NetlinkSocket opened(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!opened) return std::unexpected(failure(errno, "open the netlink socket"));
-  socket = std::move(opened); // closes the one before: its port is free
-  if (mnl_socket_bind(socket.get(), 0, static_cast<pid_t>(port)) < 0 &&
-      mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
-    return std::unexpected(failure(errno, "bind the netlink socket"));
-  port = mnl_socket_get_portid(socket.get());
-  astray = false;
-  // A refusal then carries the refused message's header only, not all of its elements.
-  int on = 1;
-  mnl_socket_setsockopt(socket.get(), NETLINK_CAP_ACK, &on, sizeof on);
-  return {};
-}
-
-// Lets the socket queue so many octets. The privileged way passes over net.core.{w,r}mem_max; the other goes as far as
-// it can.
-void Nft::State::room(int privileged, int ordinary, std::size_t octets) {
-  const int fd = mnl_socket_get_fd(socket.get());
-  const int value = static_cast<int>(octets);
-  if (setsockopt(fd, SOL_SOCKET, privileged, &value, sizeof value) != 0)
-    setsockopt(fd, SOL_SOCKET, ordinary, &value, sizeof value);
-}
-
-// Sends a request, whose answers may take up so much; 0, or an errno: then nothing was taken.
-int Nft::State::send(const void* message, std::size_t octets, std::size_t answer_octets) {
-  for (int attempt = 1;; ++attempt) {
-    if (astray)
-      if (const auto again = connect(); !again) return again.error().code;
-    if (answer_octets > 0) {
-      room(SO_SNDBUFFORCE, SO_SNDBUF, std::max(kQueueOctets, octets + 4096));
-      room(SO_RCVBUFFORCE, SO_RCVBUF, std::max(kQueueOctets, answer_octets));
-    }
-    if (mnl_socket_sendto(socket.get(), message, octets) >= 0) return 0;
-    const int code = errno;
-    astray |= is_broken(code);
-    if (attempt == kTries || (!astray && !may_pass(code))) return code;
-  }
-}
-
-// Hands over all messages that the kernel has queued. 0; or an errno: some were lost, and if more may come they are
-// kept from the next request.
-int Nft::State::receive(const Each& each) {
-  int lost = 0;
-  for (int errors = 0; errors < kErrorsInARow;) {
-    const ssize_t octets = mnl_socket_recvfrom(socket.get(), reply.data(), reply.size());
-    if (octets < 0 && errno == EAGAIN) return lost;
-    if (octets <= 0) {
-      const int code = octets == 0 ? ECONNRESET : errno;
-      if (code != EINTR) lost = code;
-      if (!may_pass(code)) break;
-      ++errors;
-      continue;
-    }
-    errors = 0;
-    int left = static_cast<int>(octets);
-    const auto* message = reinterpret_cast<const nlmsghdr*>(reply.data());
-    for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) each(*message);
-    if (left > 0) lost = ENOSPC; // its end is missing
-  }
-  astray = true;
-  return lost != 0 ? lost : EPROTO; // nothing but signals
-}
 
 // Every batch here but a quick one may be sent twice (nft_batch.h). It is, once, when an element ran out between its
 // being found and its being deleted (possible before Linux 6.6), and when nobody can say what happened.
@@ -197,14 +117,14 @@ std::expected<void, Nft::State::Failure> Nft::State::exchange(const Batch& batch
   const auto octets = batch.octets();
   const auto& steps = batch.steps();
   if (octets.size() > kBatchOctetsMax) return std::unexpected(Failure{failure(EMSGSIZE, steps.front())});
-  if (const int code = send(octets.data(), octets.size(), steps.size() * kAckOctets); code != 0)
+  if (const int code = socket.send(octets.data(), octets.size(), steps.size() * kAckOctets); code != 0)
     return std::unexpected(Failure{failure(code, "send " + steps.front())});
 
   // The first message at fault is the one to name: those after it may only suffer from it. Step 0 is the whole.
   std::size_t acknowledged = 0;
   std::size_t faulty = steps.size();
   int code = 0;
-  const int lost = receive([&](const nlmsghdr& message) {
+  const int lost = socket.receive([&](const nlmsghdr& message) {
     if (message.nlmsg_type != NLMSG_ERROR || message.nlmsg_seq >= steps.size()) return;
     ++acknowledged;
     const int said = code_of(message);
@@ -215,7 +135,7 @@ std::expected<void, Nft::State::Failure> Nft::State::exchange(const Batch& batch
   if (code != 0) return std::unexpected(Failure{failure(code, steps[faulty])});
   if (lost != 0) return std::unexpected(Failure{failure(lost, "read the acknowledgements"), true});
   if (acknowledged + 1 == steps.size()) return {};
-  astray = true; // should the rest still come
+  socket.leave_behind(); // the rest, should it still come
   return std::unexpected(Failure{failure(EPROTO, "count the acknowledgements"), true});
 }
 
@@ -226,10 +146,11 @@ nlmsghdr* Nft::State::ask(std::uint16_t type, std::uint16_t flags) {
 // Sends one question and hands over what comes back. EINTR: a dump that others' changes made inconsistent; all of it
 // was read.
 Nft::State::Result Nft::State::answer(const nlmsghdr* question, const std::string& what, const Each& each) {
-  if (const int code = send(question, question->nlmsg_len); code != 0) return std::unexpected(failure(code, what));
+  if (const int code = socket.send(question, question->nlmsg_len); code != 0)
+    return std::unexpected(failure(code, what));
   int code = EPROTO; // until the kernel has said how it ended
   bool interrupted = false;
-  const int lost = receive([&](const nlmsghdr& message) {
+  const int lost = socket.receive([&](const nlmsghdr& message) {
     if (message.nlmsg_seq != sequence) return;
     if ((message.nlmsg_flags & NLM_F_DUMP_INTR) != 0) interrupted = true;
     if (message.nlmsg_type == NLMSG_ERROR || message.nlmsg_type == NLMSG_DONE)
@@ -237,7 +158,7 @@ Nft::State::Result Nft::State::answer(const nlmsghdr* question, const std::strin
     else
       each(message);
   });
-  astray |= code == EPROTO;
+  if (code == EPROTO) socket.leave_behind();
   if (lost != 0) return std::unexpected(failure(lost, what));
   if (code != 0) return std::unexpected(failure(code, what));
   if (interrupted) return std::unexpected(failure(EINTR, what));
@@ -311,7 +232,8 @@ Nft::~Nft() = default;
 
 std::expected<Nft, Error> Nft::open() {
   auto state = std::make_unique<State>();
-  if (auto connected = state->connect(); !connected) return std::unexpected(std::move(connected.error()));
+  if (const int code = state->socket.connect(); code != 0)
+    return std::unexpected(failure(code, "open the netlink socket"));
   Nft nft(std::move(state));
   if (const auto first = nft.installed(); !first) return std::unexpected(first.error());
   return nft;
@@ -414,7 +336,7 @@ std::expected<void, Error> Nft::flush_elements() {
   return done;
 }
 
-std::uint32_t Nft::port() const noexcept { return state_->port; }
+std::uint32_t Nft::port() const noexcept { return state_->socket.port(); }
 std::uint64_t Nft::frames() const noexcept { return state_->frames; }
 const Layout& Nft::layout() const noexcept { return state_->layout; }
 void Nft::assume(const Layout& layout) { state_->layout = layout; }
