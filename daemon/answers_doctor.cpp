@@ -25,7 +25,14 @@ Answers::Result Answers::doctor(const Json&) {
               {"in_sync", control_.kernel_in_sync()},
               {"registered_users", users},
               {"most_registered", most},
-              {"registrar", most > 0 ? to_string(prefix) : ""}};
+              {"registrar", most > 0 ? to_string(prefix) : ""},
+              {"off", control_.is_off()},
+              {"learning", control_.learning()},
+              {"hugepages", dataplane.on_hugepages()},
+              {"state_trouble", control_.state_trouble_},
+              {"gone", dataplane.gone()},
+              {"too_long", counters.verdicts[static_cast<std::size_t>(policy::Why::TooLong)]},
+              {"running_s", std::chrono::floor<std::chrono::seconds>(monotonic_now() - control_.started_).count()}};
 }
 
 } // namespace sipward::daemon

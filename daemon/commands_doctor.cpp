@@ -29,7 +29,14 @@ std::optional<TrafficSigns> ask_daemon(const std::string& socket) {
                       .in_sync = seen.value("in_sync", true),
                       .registered_users = seen.value("registered_users", std::uint64_t{0}),
                       .most_registered = seen.value("most_registered", std::uint64_t{0}),
-                      .registrar = seen.value("registrar", "")};
+                      .registrar = seen.value("registrar", ""),
+                      .off = seen.value("off", false),
+                      .learning = seen.value("learning", false),
+                      .hugepages = seen.value("hugepages", false),
+                      .state_trouble = seen.value("state_trouble", ""),
+                      .gone = seen.value("gone", ""),
+                      .too_long = seen.value("too_long", std::uint64_t{0}),
+                      .running_s = seen.value("running_s", std::uint64_t{0})};
 }
 
 Json finding_json(const Finding& finding) {
@@ -55,11 +62,17 @@ int doctor(const DoctorWords& words) {
               << "         " << finding.remedy << "\n";
   }
   if (words.json)
-    std::cout << Json{{"daemon", signs.traffic.has_value()}, {"findings", std::move(list)}}.dump(2) << "\n";
+    std::cout << Json{{"daemon", signs.traffic.has_value()},
+                      {"complete", signs.privileged},
+                      {"findings", std::move(list)}}
+                     .dump(2)
+              << "\n";
   else if (found.empty())
     std::cout << "nothing on this host stands in sipward's way\n";
   if (!words.json && !signs.traffic)
     std::cout << "(no daemon answers: what it sees of the traffic was not looked at)\n";
+  if (!words.json && !signs.privileged)
+    std::cout << "(run it as root: rules, programs and denials that only root may see were not looked at)\n";
   return trouble ? kRefused : kDone;
 }
 

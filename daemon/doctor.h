@@ -23,10 +23,21 @@ struct Listener {
 
 struct InterfaceSigns {
   bool exists = true;
-  std::string bond;   // that it is a slave of
-  std::string bridge; // that it is a port of
-  bool xdp = false;   // a program of XDP is attached
-  bool tc = false;    // a filter of tc at its ingress, or a program of tcx
+  bool up = true;
+  bool carrier = true;                // somebody is at the other end
+  bool addressed = true;              // it has an address of its own that others can reach
+  std::string bond;                   // that it is a slave of
+  std::string bridge;                 // that it is a port of
+  bool xdp = false;                   // a program of XDP is attached
+  bool tc = false;                    // a filter of tc at its ingress, or a program of tcx
+  std::vector<std::string> joining{}; // offloads, switched on, that join what is received: ethtool's names
+};
+
+// A rule of nftables that sends what comes for one port on to another.
+struct Redirect {
+  std::uint16_t from = 0, to = 0;
+  std::string table; // "ip nat"
+  friend auto operator<=>(const Redirect&, const Redirect&) = default;
 };
 
 // What the daemon has seen itself; without one nothing is known of it.
@@ -37,11 +48,20 @@ struct TrafficSigns {
   std::uint64_t registered_users = 0; // by all sources together
   std::uint64_t most_registered = 0;  // by one source ...
   std::string registrar{};            // ... this one
+  bool off = false;                   // `sipward off`
+  bool learning = false;
+  bool hugepages = false;      // it has some
+  std::string state_trouble{}; // why the state is not written; empty: it is
+  std::string gone{};          // an interface that was deleted under it
+  std::uint64_t too_long = 0;  // inline: frames that no port could take
+  std::uint64_t running_s = 0;
 };
 
 struct HostSigns {
   std::vector<Listener> listeners;
-  std::map<std::string, InterfaceSigns> interfaces; // ports.outside that the kernel owns
+  std::vector<Redirect> redirects;
+  std::map<std::string, InterfaceSigns> interfaces; // of ports, that the kernel owns
+  std::vector<std::string> unwritable;              // sentences: what cannot be written, and why
   bool cilium = false;
   bool fail2ban = false;
   std::vector<std::string> sip_jails; // of fail2ban, enabled
@@ -49,6 +69,7 @@ struct HostSigns {
   unsigned kernel_major = 0, kernel_minor = 0;
   std::uint64_t free_hugepages_octets = 0;
   bool clock_synchronised = true;
+  bool privileged = true; // enough to see all of this
   std::optional<TrafficSigns> traffic;
 };
 
@@ -66,8 +87,12 @@ std::vector<Finding> diagnose(const HostSigns& signs, const config::Settings& se
 // programs of tcx, and CAP_SYSLOG to see AppArmor's denials; without them they are not found.
 HostSigns look_at_host(const config::Settings& settings, const std::filesystem::path& root = "/");
 
-// Parts of it: the ports of a /proc/net/{udp,tcp,udp6,tcp6}, and the SIP jails that a file of fail2ban's enables.
+// Parts of it: the ports of a /proc/net/{udp,tcp,udp6,tcp6}; the SIP jails that fail2ban's files enable, one file after
+// the other in the order in which it reads them; the redirects of every table; empty, or why a file could not be made
+// or written.
 std::vector<Listener> listeners_in(std::string_view proc_net, bool tcp);
-std::vector<std::string> sip_jails_in(std::string_view jail_file);
+std::vector<std::string> sip_jails_in(std::string_view jail_files);
+std::vector<Redirect> redirects_here();
+std::string why_unwritable(const std::filesystem::path& file);
 
 } // namespace sipward::daemon

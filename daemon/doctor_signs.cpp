@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <libmnl/libmnl.h>
 #include <linux/bpf.h>
 #include <linux/if_link.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <netinet/in.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/timex.h>
 #include <sys/utsname.h>
@@ -14,16 +17,20 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
-#include <iterator>
+#include <map>
 #include <memory>
 #include <set>
 #include <sstream>
 
 #include "daemon/doctor.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/interface.h"
 
 // Reads what the kernel and the files of this host say.
 namespace sipward::daemon {
@@ -34,9 +41,11 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSipJails[] = {"asterisk", "freeswitch", "kamailio", "opensips", "yate", "sip"};
 constexpr int kTcxIngress = 46; // BPF_TCX_INGRESS of <linux/bpf.h>, since Linux 6.6
 
+// What can be read of a file: a process may end meanwhile, and an interface that is down knows no carrier.
 std::string text_of(const fs::path& file) {
-  std::ifstream stream(file);
-  return {std::istreambuf_iterator<char>(stream), {}};
+  std::ostringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
 }
 
 // ---- netlink and bpf(2): what stands before nftables at an interface
@@ -107,11 +116,30 @@ bool has_tcx_program(int interface) {
   return syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof query) == 0 && query.query.prog_cnt > 0;
 }
 
+// One by which others can reach this host.
+bool has_address(const std::string& interface) {
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return true; // not known: nothing to say
+  bool found = false;
+  for (const auto* i = all; i != nullptr; i = i->ifa_next) {
+    if (i->ifa_addr == nullptr || interface != i->ifa_name) continue;
+    const auto family = i->ifa_addr->sa_family;
+    found |=
+        family == AF_INET ||
+        (family == AF_INET6 && !IN6_IS_ADDR_LINKLOCAL(&reinterpret_cast<const sockaddr_in6*>(i->ifa_addr)->sin6_addr));
+  }
+  freeifaddrs(all);
+  return found;
+}
+
 InterfaceSigns look_at_interface(const std::string& name, const fs::path& root) {
   InterfaceSigns signs;
   const auto folder = root / "sys/class/net" / name;
   std::error_code error;
   signs.exists = fs::exists(folder, error);
+  if (const auto flags = text_of(folder / "flags"); !flags.empty())
+    signs.up = (std::strtoul(flags.c_str(), nullptr, 16) & IFF_UP) != 0;
+  signs.carrier = text_of(folder / "carrier") != "0\n";
   if (const auto master = fs::read_symlink(folder / "master", error); !error) {
     const bool is_bond = fs::exists(root / "sys/class/net" / master.filename() / "bonding", error);
     (is_bond ? signs.bond : signs.bridge) = master.filename();
@@ -119,6 +147,8 @@ InterfaceSigns look_at_interface(const std::string& name, const fs::path& root) 
   if (const int index = static_cast<int>(if_nametoindex(name.c_str())); index != 0) {
     signs.xdp = has_xdp(index);
     signs.tc = has_tc_filter(index) || has_tcx_program(index);
+    signs.addressed = has_address(name);
+    signs.joining = dataplane::joining_offloads(name);
   }
   return signs;
 }
@@ -134,14 +164,19 @@ bool runs(const std::string& program, const fs::path& root) {
   return false;
 }
 
+// jail.conf(5): jail.conf, jail.d/*.conf, jail.local, jail.d/*.local; the later word counts.
 std::vector<std::string> sip_jails(const fs::path& root) {
-  std::vector<fs::path> files = {root / "etc/fail2ban/jail.conf", root / "etc/fail2ban/jail.local"};
-  std::error_code error;
-  for (const auto& file : fs::directory_iterator(root / "etc/fail2ban/jail.d", error)) files.push_back(file.path());
-  std::set<std::string> jails;
-  for (const auto& file : files)
-    for (auto& jail : sip_jails_in(text_of(file))) jails.insert(std::move(jail));
-  return {jails.begin(), jails.end()};
+  const auto folder = root / "etc/fail2ban";
+  std::string all;
+  for (const std::string kind : {".conf", ".local"}) {
+    all += text_of(folder / ("jail" + kind)) + "\n";
+    std::set<fs::path> further;
+    std::error_code error;
+    for (const auto& file : fs::directory_iterator(folder / "jail.d", error))
+      if (file.path().extension() == kind) further.insert(file.path());
+    for (const auto& file : further) all += text_of(file) + "\n";
+  }
+  return sip_jails_in(all);
 }
 
 // The kernel's log: one record a read, EAGAIN at its end.
@@ -196,20 +231,45 @@ std::vector<Listener> listeners_in(std::string_view proc_net, bool tcp) {
   return {found.begin(), found.end()};
 }
 
-// Sections as in an ini file; "enabled" takes what Python's configparser takes for true.
-std::vector<std::string> sip_jails_in(std::string_view jail_file) {
-  std::vector<std::string> found;
+// Sections as in an ini file, [DEFAULT] for all of them; "enabled" takes what Python's configparser takes for true.
+std::vector<std::string> sip_jails_in(std::string_view jail_files) {
+  std::map<std::string, std::optional<bool>> jails;
   std::string section;
-  std::istringstream lines{std::string(jail_file)};
+  std::istringstream lines{std::string(jail_files)};
   for (std::string line; std::getline(lines, line);) {
     std::erase_if(line, [](unsigned char c) { return std::isspace(c) != 0; });
     std::ranges::transform(line, line.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    if (line.starts_with('[') && line.ends_with(']')) section = line.substr(1, line.size() - 2);
-    if (line != "enabled=true" && line != "enabled=yes" && line != "enabled=1" && line != "enabled=on") continue;
-    if (std::ranges::any_of(kSipJails, [&](std::string_view name) { return section.contains(name); }))
-      found.push_back(section);
+    if (line.starts_with('[') && line.ends_with(']')) {
+      section = line.substr(1, line.size() - 2);
+      jails.try_emplace(section);
+    } else if (line.starts_with("enabled=")) {
+      const auto value = line.substr(line.find('=') + 1);
+      jails[section] = value == "true" || value == "yes" || value == "1" || value == "on";
+    }
   }
+  const bool by_default = jails["default"].value_or(false);
+  std::vector<std::string> found;
+  for (const auto& [name, enabled] : jails)
+    if (enabled.value_or(by_default) &&
+        std::ranges::any_of(kSipJails, [&](std::string_view part) { return name.contains(part); }))
+      found.push_back(name);
   return found;
+}
+
+std::string why_unwritable(const fs::path& file) {
+  std::error_code error;
+  const auto folder = file.parent_path();
+  const bool is_there = fs::is_directory(folder, error);
+  const auto place = is_there ? folder : folder.parent_path(); // where sipward would make it
+  if (!fs::is_directory(place, error)) return "there is no folder " + place.string();
+  struct statvfs disk {};
+  if (statvfs(place.c_str(), &disk) != 0) return place.string() + ": " + std::strerror(errno);
+  if ((disk.f_flag & ST_RDONLY) != 0) return "the disk of " + place.string() + " is read-only";
+  if (disk.f_blocks != 0 && disk.f_bfree == 0) return "the disk of " + place.string() + " is full";
+  if (disk.f_files != 0 && disk.f_ffree == 0) return "the disk of " + place.string() + " has no room for another file";
+  const auto& asked = fs::exists(file, error) ? file : place;
+  if (access(asked.c_str(), W_OK) != 0) return asked.string() + ": " + std::strerror(errno);
+  return {};
 }
 
 HostSigns look_at_host(const config::Settings& settings, const fs::path& root) {
@@ -221,6 +281,14 @@ HostSigns look_at_host(const config::Settings& settings, const fs::path& root) {
   signs.listeners.assign(listeners.begin(), listeners.end());
   for (const auto& name : settings.ports.outside)
     if (dataplane::is_interface(name)) signs.interfaces[name] = look_at_interface(name, root);
+  if (const auto& inside = settings.ports.inside; !inside.empty() && dataplane::is_interface(inside))
+    signs.interfaces[inside] = look_at_interface(inside, root);
+  signs.redirects = redirects_here();
+  signs.privileged = geteuid() == 0;
+  if (signs.privileged) // others are not meant to look into these folders
+    for (const auto& [key, file] : {std::pair{"log.file", settings.log.file}, {"state.path", settings.state.path}})
+      if (const auto why = why_unwritable(file); !why.empty())
+        signs.unwritable.push_back(std::string(key) + " " + std::string(file) + " cannot be written: " + why);
   std::error_code error;
   signs.cilium = fs::exists(root / "sys/class/net/cilium_host", error);
   signs.fail2ban = runs("fail2ban-server", root);

@@ -50,10 +50,12 @@ std::string interfaces_here() {
 
 // --- offloads, by the names that ethtool(8) gives them
 
+bool joins(std::string_view name) {
+  return name.starts_with("rx-gro") || name == "rx-lro" || name == "rx-udp-gro-forwarding";
+}
 bool is_unwanted(std::string_view name) {
-  const bool joins = name.starts_with("rx-gro") || name == "rx-lro" || name == "rx-udp-gro-forwarding";
   const bool splits = name.starts_with("tx-tcp") || name.starts_with("tx-udp-s") || name.starts_with("tx-generic");
-  return joins || (splits && name.ends_with("segmentation"));
+  return joins(name) || (splits && name.ends_with("segmentation"));
 }
 // Without these off, long transfers stall; the others only matter to the kernel's own traffic.
 constexpr std::string_view kUnbearable[] = {"rx-gro", "rx-lro", "rx-gro-hw"};
@@ -173,6 +175,19 @@ int node_of(const std::string& name) {
   int node = -1;
   std::ifstream("/sys/class/net/" + name + "/device/numa_node") >> node;
   return std::max(node, -1);
+}
+
+std::vector<std::string> joining_offloads(const std::string& interface) {
+  Ethtool ethtool(interface);
+  const auto names = ethtool.names();
+  const auto active = ethtool.active(names.size());
+  std::vector<std::string> found;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (active[i] && joins(names[i])) found.push_back(names[i]);
+  if (!is_in(found, "rx-gro")) // its kinds do nothing without it
+    std::erase_if(found,
+                  [](std::string_view name) { return name == "rx-gro-list" || name == "rx-udp-gro-forwarding"; });
+  return found;
 }
 
 Offloads::Offloads(const std::string& interface, const std::filesystem::path& memory)

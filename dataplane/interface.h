@@ -32,6 +32,9 @@ std::uint64_t undelivered(const std::string& name);
 // The NUMA node of the device behind an interface (sysfs); -1: there is none, or it is not known.
 int node_of(const std::string& name);
 
+// The offloads of an interface that are on and join what it receives, by the names that ethtool(8) gives them.
+std::vector<std::string> joining_offloads(const std::string& interface);
+
 // The offloads that join received frames or leave the splitting of sent ones to hardware, switched off for as long as
 // this lives: a packet socket would be handed segments of up to 64 KiB, which no wire ever carried and none can take.
 class Offloads {

@@ -64,7 +64,36 @@ TEST_CASE("each thing that blinds or disarms is named, and nothing else") {
        [](auto& s, auto&) {
          s.listeners.push_back({true, 5060});
        }},
+      {"sip_ports",
+       [](auto& s, auto&) {
+         s.listeners.push_back({false, 5160});
+       }},
+      {"redirect",
+       [](auto& s, auto&) {
+         s.redirects = {{5080, 5060, "ip nat"}};
+       }},
       {"interface", [](auto& s, auto&) { s.interfaces["eth1"].exists = false; }},
+      {"interface_down", [](auto& s, auto&) { s.interfaces["eth1"].up = false; }},
+      {"interface_down", [](auto& s, auto&) { s.interfaces["eth1"].carrier = false; }},
+      {"offloads",
+       [](auto& s, auto&) {
+         s.interfaces["eth1"].joining = {"rx-gro", "rx-udp-gro-forwarding"};
+       }},
+      {"offloads",
+       [](auto& s, auto& c) {
+         s.interfaces["eth1"].joining = {"rx-gro"};
+         s.traffic->hugepages = true;
+         c.mode = config::Mode::Inline;
+       }},
+      {"servers", [](auto& s, auto&) { s.interfaces["eth1"].addressed = false; }},
+      {"files", [](auto& s, auto&) { s.unwritable = {"the disk is full"}; }},
+      {"dry_run", [](auto&, auto& c) { c.block.dry_run = true; }},
+      {"off", [](auto& s, auto&) { s.traffic->off = true; }},
+      {"learning", [](auto& s, auto&) { s.traffic->learning = true; }},
+      {"interface_gone", [](auto& s, auto&) { s.traffic->gone = "eth1"; }},
+      {"state", [](auto& s, auto&) { s.traffic->state_trouble = "No space left on device"; }},
+      {"too_long", [](auto& s, auto&) { s.traffic->too_long = 1; }},
+      {"nothing_seen", [](auto& s, auto&) { s.traffic = TrafficSigns{.running_s = 300}; }},
       {"bond", [](auto& s, auto&) { s.interfaces["eth1"].bond = "bond0"; }},
       {"xdp", [](auto& s, auto&) { s.interfaces["eth1"].xdp = true; }},
       {"tc", [](auto& s, auto&) { s.interfaces["eth1"].tc = true; }},
@@ -122,6 +151,33 @@ TEST_CASE("what only looks like an ailment is none") {
          c.nftables.hook = config::Hook::Prerouting;
        }},
       {"a bridge port, with ingress", [](auto& s, auto&) { s.interfaces["eth1"].bridge = "br0"; }},
+      {"a redirect to or from a port that the settings name, and one that is no SIP",
+       [](auto& s, auto& c) {
+         s.redirects = {{5080, 5060, "ip nat"}, {80, 8080, "ip nat"}};
+         c.sip.ports = {5060, 5080};
+       }},
+      {"GRO, which joins no UDP",
+       [](auto& s, auto&) {
+         s.interfaces["eth1"].joining = {"rx-gro", "rx-lro"};
+       }},
+      {"GRO inline, without a daemon that would have switched it off",
+       [](auto& s, auto& c) {
+         s.interfaces["eth1"].joining = {"rx-gro"};
+         s.free_hugepages_octets = std::uint64_t{1} << 40;
+         s.traffic.reset();
+         c.mode = config::Mode::Inline;
+       }},
+      {"an interface without an address, and servers that are named",
+       [](auto& s, auto& c) {
+         s.interfaces["eth1"].addressed = false;
+         c.sip.servers = {*policy::Address::parse("192.0.2.10")};
+       }},
+      {"hugepages that the daemon took",
+       [](auto& s, auto& c) {
+         s.traffic->hugepages = true;
+         c.memory.hugepages = config::Hugepages::On;
+       }},
+      {"the first quiet minutes", [](auto& s, auto&) { s.traffic = TrafficSigns{.running_s = 200}; }},
       {"a host with three phones, all in one office",
        [](auto& s, auto&) { s.traffic = TrafficSigns{.registered_users = 3, .most_registered = 3}; }},
       {"a few bad packets among few",
@@ -166,6 +222,9 @@ TEST_CASE("fail2ban's SIP jails are found where they are enabled") {
   CHECK(sip_jails_in(
             "[asterisk]\nport = 5060\nenabled = true\n[freeswitch]\nenabled = false\n[kamailio-auth]\nEnabled=yes\n") ==
         std::vector<std::string>{"asterisk", "kamailio-auth"});
+  CHECK(sip_jails_in("[asterisk]\nenabled = true\n[asterisk]\nenabled = false\n").empty()); // jail.local's word
+  CHECK(sip_jails_in("[asterisk]\nport = 5060\n[sshd]\n[DEFAULT]\nenabled = true\n") ==
+        std::vector<std::string>{"asterisk"});
   CHECK(sip_jails_in("").empty());
 }
 
@@ -177,10 +236,14 @@ TEST_CASE("a folder can stand for the host") {
   };
   write("proc/self/net/udp", "head\n 0: 00000000:13C6 00000000:0000 07\n");
   write("proc/7/comm", "fail2ban-server\n");
-  write("etc/fail2ban/jail.d/sip.conf", "[asterisk]\nenabled = true\n");
+  write("etc/fail2ban/jail.d/sip.conf", "[asterisk]\nenabled = true\n[kamailio]\nenabled = true\n");
+  write("etc/fail2ban/jail.local", "[kamailio]\nenabled = false\n");
+  write("etc/fail2ban/jail.d/old.conf.dpkg-old", "[yate]\nenabled = true\n");
   write("sys/class/net/bond0/bonding/mode", "802.3ad\n");
-  write("sys/class/net/slave0/mtu", "1500\n");
+  write("sys/class/net/slave0/flags", "0x1002\n");
+  write("sys/class/net/slave0/carrier", "0\n");
   write("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "3\n");
+  fs::create_directories(root / "proc/6/comm"); // cannot be read, as of a process that has just ended
   fs::create_directory_symlink("../bond0", root / "sys/class/net/slave0/master");
   auto by = settings();
   by.ports.outside = {"slave0", "absent0", "vdev:net_null0"};
@@ -191,6 +254,8 @@ TEST_CASE("a folder can stand for the host") {
   CHECK(signs.sip_jails == std::vector<std::string>{"asterisk"});
   REQUIRE(signs.interfaces.size() == 2);
   CHECK(signs.interfaces.at("slave0").bond == "bond0");
+  CHECK_FALSE(signs.interfaces.at("slave0").up);
+  CHECK_FALSE(signs.interfaces.at("slave0").carrier);
   CHECK_FALSE(signs.interfaces.at("absent0").exists);
   CHECK(signs.free_hugepages_octets == std::uint64_t{6} << 20);
   CHECK(signs.kernel_major > 3);

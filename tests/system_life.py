@@ -138,6 +138,7 @@ class Restart(LabTest):
             second.ask("flush")
 
     def test_a_first_start_learns_and_a_later_one_does_not(self):
+        """OPERATORS.md 16."""
         learning = {"trust": {"learning": "1h"}}
         with Sipward(self.lab, self.program, **learning) as first:
             self.assertIsInstance(first.ask("status")["learning"], str)

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the daemon remembers, and what the operator may do with it: history, forget, export and import."""
+import argparse
 import json
 import socket
 
-from lab import Phones, Sipward
+from lab import Phones, Sipward, sender
 from lab.attackers import SCANNER
 from lab.case import LabTest, main
 from lab.network import wait_until
@@ -113,6 +114,33 @@ class Forget(LabTest):
 
     def test_a_user_is_forgotten_with_the_alerts_about_him(self):
         self.assertIn("user", self.daemon.ask("forget", "1001"))
+
+
+class Names(LabTest):
+    """OPERATORS.md 20: users' names in the log and in history, as log.users has it."""
+    USER = "1150"
+
+    def alerts_about_a_user(self, users):
+        """A crowd tries one user's password; the alert in the log, and the same in history."""
+        with Sipward(self.lab, self.program, log={"users": users}) as daemon:
+            for host in range(30):
+                with self.lab.here("net"):
+                    sender.guess(argparse.Namespace(first=f"198.51.100.{host + 150}", port=5070, user=self.USER, rate=30, seconds=0.1, number=host * 100,
+                                                    face=sender.FACE))
+            self.assertTrue(wait_until(lambda: any("alert - user_under_attack" in line for line in daemon.log()), 5), daemon.log())
+            told = [line for line in daemon.log() if "user_under_attack" in line]
+            remembered = [json.dumps(entry) for entry in daemon.ask("history", "--alerts") if "user_under_attack" in json.dumps(entry)]
+            self.assertTrue(remembered)
+            return told + remembered
+
+    def test_in_full_as_a_hash_or_not_at_all(self):
+        for text in self.alerts_about_a_user("full"):
+            self.assertIn(self.USER, text)
+        hashed = self.alerts_about_a_user("hash")
+        for text in hashed:
+            self.assertRegex(text, "user=.{0,2}hash:[0-9a-f]{16}")
+        for text in hashed + self.alerts_about_a_user("off"):
+            self.assertNotRegex(text, rf"user=\W*{self.USER}")
 
 
 class ForgetInTheFile(LabTest):

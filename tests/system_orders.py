@@ -166,6 +166,7 @@ class Allow(LabTest):
             self.assertIn("{address: 198.18.20.0/26, limit: 50/s}", checked.stdout)
 
     def test_lists_beside_the_settings_and_a_change_of_them(self):
+        """OPERATORS.md 22; names that a resolver knows: tests/allow_book_test.cpp."""
         carriers = self.lab.dir / "carriers.list"
         carriers.write_text("198.51.100.90  # the trunk\n")
         with Sipward(self.lab, self.program, allow=[f"file:{carriers}"]) as daemon:

@@ -182,16 +182,16 @@ class Notify(LabTest):
 class Sender(threading.Thread):
     """Keepalives at an even pace, in trains, until `stop`; it counts them."""
 
-    def __init__(self, bound):
+    def __init__(self, bound, per_second=PER_SECOND):
         super().__init__(daemon=True)
-        self.socket = bound
+        self.socket, self.per_second = bound, per_second
         self.socket.setsockopt(SOL_UDP, UDP_SEGMENT, len(KEEPALIVE))
         self.sent, self.stopped = 0, threading.Event()
 
     def run(self):
         start = time.monotonic()
         while not self.stopped.is_set():
-            ahead = start + self.sent / PER_SECOND - time.monotonic()
+            ahead = start + self.sent / self.per_second - time.monotonic()
             if ahead > 0:
                 time.sleep(ahead)
             try:
@@ -205,37 +205,67 @@ class Sender(threading.Thread):
     def stop(self):
         self.stopped.set()
         self.join()
+        self.socket.close()
         return self.sent
 
 
 class NothingLost(ReloadTest):
-    """Packets of an allowed address are counted as they are sent, and as they reach the server's socket."""
-    SOURCE = "198.51.100.20"
+    """Packets of an allowed address are counted as they are sent, as a worker judges them, and as they reach the server's socket; those of a
+    blocked one as they are sent, and not one reaches it. First for a while without reloads, for comparison, and then with them."""
+    SOURCE, BLOCKED = "198.51.100.20", "198.51.100.66"
     start = {"allow": [SOURCE]}
 
-    def reload_again_and_again(self, mode):
-        self.scan("198.51.100.66")
-        self.assertTrue(self.daemon.holds("198.51.100.66"))
-        before = self.lab.reached(self.SOURCE)
-        sender = Sender(self.lab.attacks.socket(self.SOURCE))
+    def while_sending(self, act):
+        """What became of the packets that were sent while `act` was done: by whom, how many, how many a second."""
+        before, reached = self.daemon.ask("status"), {source: self.lab.reached(source) for source in (self.SOURCE, self.BLOCKED)}
+        sender, blocked = Sender(self.lab.attacks.socket(self.SOURCE)), Sender(self.lab.attacks.socket(self.BLOCKED), 500)
         began = time.monotonic()
         sender.start()
+        blocked.start()
+        try:
+            act()
+        finally:
+            sent, held = sender.stop(), blocked.stop()
+        seconds = time.monotonic() - began
+        wait_until(lambda: self.lab.reached(self.SOURCE) - reached[self.SOURCE] >= sent, 5)
+        wait_until(lambda: self.counted(before)["judged"] >= sent, 2)
+        self.assertEqual(self.lab.reached(self.SOURCE) - reached[self.SOURCE], sent, "packets were lost")
+        self.assertEqual(self.lab.reached(self.BLOCKED), reached[self.BLOCKED], f"a gap in the blocks: of {held} packets some came through")
+        return {"sent": sent, "held": held, "per_second": sent / seconds, **self.counted(before)}
+
+    def counted(self, before):
+        """What the workers say since then: keepalives judged, blocked ones dropped, and what came too fast for them."""
+        after = self.daemon.ask("status")
+        self.assertEqual(after["received"], after["passed"] + after["dropped"])
+        self.assertEqual(after["received"], sum(after["verdicts"].values()))
+        since = {name: after["verdicts"][name] - before["verdicts"][name] for name in after["verdicts"]}
+        return {"judged": since["keepalive"] + since["never_blocked"], "dropped": since["blocked"], "unread": after["lost"]["rx"] - before["lost"]["rx"],
+                "offences": after["lost"]["offences"] - before["lost"]["offences"]}
+
+    def reload_again_and_again(self, mode):
+        self.scan(self.BLOCKED)
+        self.assertTrue(self.daemon.holds(self.BLOCKED))
         times = []
-        for i in range(RELOADS):
-            start = time.monotonic()
-            done = self.reload(detect={"register_flood": {"rate": f"{10 + i % 2}/s", "burst": 75, "action": "block"}},
-                               nftables={"scope": "all" if i % 2 else "sip", "on_stop": "remove"},
-                               scanners={"user_agents": [f"wolf{i}*"]}, prefix={"ipv4": 24 + i % 2})
-            times.append(time.monotonic() - start)
-            self.assertIn("scanners.user_agents", done["changed"])
-        sent = sender.stop()
-        rate = sent / (time.monotonic() - began)
-        wait_until(lambda: self.lab.reached(self.SOURCE) - before >= sent, 5)
-        self.assertEqual(self.lab.reached(self.SOURCE) - before, sent, "packets were lost")
-        self.assertEqual(self.daemon.ask("status")["lost"]["offences"], 0)
-        self.assertIn("198.51.100.66/32", self.blocks())
-        self.assertEqual(self.daemon.in_set("blocked_v4"), {"198.51.100.66"})
-        measured(f"{mode}: {RELOADS} reloads under {rate:.0f} packets/s, {sent} sent, none lost; "
+
+        def reload_all():
+            for i in range(RELOADS):
+                start = time.monotonic()
+                done = self.reload(detect={"register_flood": {"rate": f"{10 + i % 2}/s", "burst": 75, "action": "block"}},
+                                   nftables={"scope": "all" if i % 2 else "sip", "on_stop": "remove"},
+                                   scanners={"user_agents": [f"wolf{i}*"]}, prefix={"ipv4": 24 + i % 2})
+                times.append(time.monotonic() - start)
+                self.assertIn("scanners.user_agents", done["changed"])
+
+        quiet = self.while_sending(lambda: time.sleep(3))
+        with_reloads = self.while_sending(reload_all)
+        for seen in (quiet, with_reloads):
+            self.assertEqual(seen["offences"], 0)
+            self.assertLessEqual(seen["sent"] + seen["held"] - seen["judged"] - seen["dropped"], seen["unread"], f"neither judged nor counted as lost: {seen}")
+            if not seen["unread"]:
+                self.assertEqual((seen["judged"], seen["dropped"]), (seen["sent"], seen["held"]), seen)
+        self.assertIn(f"{self.BLOCKED}/32", self.blocks())
+        self.assertEqual(self.daemon.in_set("blocked_v4"), {self.BLOCKED})
+        measured(f"{mode}: {RELOADS} reloads under {with_reloads['per_second']:.0f} packets/s, {with_reloads['sent']} sent, none lost; "
                  f"the command took {1000 * sorted(times)[len(times) // 2]:.0f} ms (median), {1000 * max(times):.0f} ms at most, its start included")
 
     def test_in_monitor_mode(self):
