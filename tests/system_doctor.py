@@ -155,7 +155,8 @@ class Host(DoctorTest):
         for kind, port, word in ((socket.SOCK_DGRAM, 5062, "UDP"), (socket.SOCK_STREAM, 5080, "TCP"), (socket.SOCK_DGRAM, 5160, "UDP")):
             with self.subTest(port=port), self.listening(kind, port):
                 self.assert_found("sip_ports", f"{word} port {port}", "sip.ports")
-                self.assert_healthy(sip={"ports": [5060, port]}) if kind == socket.SOCK_DGRAM else None
+                if kind == socket.SOCK_DGRAM:
+                    self.assert_healthy(sip={"ports": [5060, port], "servers": [SERVER_V4]})
         with self.listening(socket.SOCK_DGRAM, 5062, "127.0.0.1"):
             self.assert_healthy()  # nobody reaches that from outside
 
