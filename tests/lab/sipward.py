@@ -105,7 +105,7 @@ class Sipward:
         return None
 
     def table(self):
-        return self.network.run("edge", ["nft", "list", "table", "inet", "sipward"], check=False).returncode == 0
+        return self.network.run("edge", ["nft", "--terse", "list", "table", "inet", "sipward"], check=False).returncode == 0
 
     def in_set(self, name):
         """The addresses in one of its sets."""
