@@ -244,21 +244,9 @@ std::string describe(const Settings& settings) {
       open = key.name.substr(0, dot + 1);
     }
     const auto depth = static_cast<std::size_t>(std::ranges::count(open, '.'));
-    text += std::string(2 * depth, ' ') + key.name.substr(open.size()) + ": " + key.print(settings);
-    if (const auto pending = not_in_force_yet(key.name, settings); !pending.empty())
-      text += "  # " + std::string(pending);
-    text += '\n';
+    text += std::string(2 * depth, ' ') + key.name.substr(open.size()) + ": " + key.print(settings) + '\n';
   }
   return text;
-}
-
-std::vector<std::string> not_in_force(std::string_view text) {
-  std::vector<std::string> names;
-  const auto reading = read(text);
-  if (!reading) return names;
-  for (const auto& place : reading->places)
-    if (place.is_key && !not_in_force_yet(place.name, reading->settings).empty()) names.push_back(place.name);
-  return names;
 }
 
 } // namespace sipward::config

@@ -141,11 +141,6 @@ std::expected<Settings, Error> parse(std::string_view text, const std::string& f
 std::expected<Settings, Error> load(const std::filesystem::path& file);
 
 // The effective settings as YAML, every key, in the order of the shipped file; parse() of it gives equal settings.
-// A key that this version accepts but does not act on yet carries a comment that begins "# not in force yet".
 std::string describe(const Settings& settings);
-
-// The dotted names of the keys that `text` sets and that this version does not act on yet (as they are set there), in
-// the file's order. Nothing for a text that parse() refuses.
-std::vector<std::string> not_in_force(std::string_view text);
 
 } // namespace sipward::config

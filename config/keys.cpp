@@ -41,19 +41,6 @@ constexpr std::uint64_t kLeastMemory = std::uint64_t{32} << 20, kMostMemory = st
 constexpr std::uint64_t kMostUsers = 200; // distinct ones are estimated, up to 266 (policy::Source)
 constexpr seconds kYear = hours(24 * 365);
 
-// What this version accepts but does not act on yet. Whoever puts a key in force deletes its line, here and in the
-// comment of the shipped file (a test holds the two equal).
-struct Pending {
-  std::string_view name;                   // of a key, or of a whole section
-  bool (*when)(const Settings&) = nullptr; // only as it is set here; nothing: always
-};
-constexpr std::string_view kNotInForce = "not in force yet"; // as check says it
-constexpr std::array<Pending, 0> kPending = {};
-
-bool is_within(std::string_view name, std::string_view section) {
-  return name.starts_with(section) && (name.size() == section.size() || name[section.size()] == '.');
-}
-
 // --- reading one value ---
 
 // A kind's own type to the field's, and back: integers of other widths (the kind's range fits), durations, paths.
@@ -418,12 +405,6 @@ std::vector<Violation> violations(const Settings& settings) {
   check_ladder(settings, found);
   check_files(settings, found);
   return found;
-}
-
-std::string_view not_in_force_yet(std::string_view name, const Settings& settings) {
-  for (const auto& pending : kPending)
-    if (is_within(name, pending.name) && (!pending.when || pending.when(settings))) return kNotInForce;
-  return {};
 }
 
 } // namespace sipward::config

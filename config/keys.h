@@ -37,9 +37,6 @@ struct Violation {
 };
 std::vector<Violation> violations(const Settings& settings);
 
-// What of this key, as it is set, this version does not act on yet ("not in force yet"); empty: it is in force.
-std::string_view not_in_force_yet(std::string_view name, const Settings& settings);
-
 // Takes over some of the settings.
 void take(Settings& to, const Settings& from, auto... members) { ((to.*members = from.*members), ...); }
 

@@ -5,9 +5,7 @@
 #include <csignal>
 #include <expected>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -25,12 +23,6 @@
 // The daemon itself, and what needs none: reading its settings and captures.
 namespace sipward::daemon {
 namespace {
-
-// The keys that a file sets and this version does not act on yet.
-std::vector<std::string> not_in_force(const std::string& file) {
-  std::ifstream stream(file);
-  return config::not_in_force(std::string(std::istreambuf_iterator<char>(stream), {}));
-}
 
 // Lists of whom is never blocked, that others may put beside the settings.
 std::filesystem::path allow_folder(const std::filesystem::path& settings_file) {
@@ -57,8 +49,6 @@ int run(const std::string& file, bool dry_run) {
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, capability_signal()}) sigdelset(&all, signal);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 
-  if (const auto keys = not_in_force(file); !keys.empty())
-    spdlog::info("{} settings of {} are not in force in this version; `sipward check` names them", keys.size(), file);
   auto control = Control::start(
       std::move(*settings), [path = std::filesystem::absolute(file), dry_run] { return read_settings(path, dry_run); });
   if (!control) return refuse(control.error());
@@ -95,8 +85,13 @@ void warn_of_unlimited(const config::Settings& settings) {
   if (unlimited.size() > kNamed) names += " and " + std::to_string(unlimited.size() - kNamed) + " more";
   std::cerr << "sipward: allowed without a limit: " << names
             << "; who forges such an address may send what he likes ({address: ADDR, limit: 200/s} bounds it)\n";
+}
+
+// A host of the kernel's is a whole /64 in IPv6: no limit of one address.
+void warn_of_limits_in_vain(const config::Settings& settings) {
+  if (settings.mode != config::Mode::Monitor) return;
   for (const auto& [range, per_second] : settings.allow_limits)
-    if (settings.mode == config::Mode::Monitor && range.base.family == policy::Family::V6)
+    if (range.base.family == policy::Family::V6)
       std::cerr << "sipward: the limit of " << to_string(range) << " is of IPv6, and acts in mode: inline only\n";
 }
 
@@ -115,10 +110,7 @@ int check(const std::string& file) {
                 << ", but counts for nothing in a shadow: " << in_vain << "\n";
   }
   warn_of_unlimited(*settings);
-  std::string names;
-  for (const auto& key : not_in_force(file)) names += (names.empty() ? "" : ", ") + key;
-  if (!names.empty())
-    std::cerr << "sipward: set in " << word(file) << ", but not in force in this version: " << names << "\n";
+  warn_of_limits_in_vain(*settings);
   return kDone;
 }
 

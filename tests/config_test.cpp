@@ -121,19 +121,6 @@ TEST_CASE("the shipped file shows every key there is, in order, with a comment, 
   }
 }
 
-TEST_CASE("the shipped file says of the same keys as the code that they are not in force yet") {
-  const std::string mark = "not in force yet";
-  const auto shipped = lines_of(shipped_text());
-  const auto said = lines_of(describe(defaults_on("eth0")));
-  REQUIRE(shipped.size() == said.size());
-  for (std::size_t i = 0; i < said.size(); ++i) {
-    INFO(said[i].name);
-    if (said[i].is_section) continue;
-    CHECK((said[i].comment.find(mark) != std::string::npos) ==
-          (shipped[i].comment.find("[" + mark) != std::string::npos));
-  }
-}
-
 TEST_CASE("the smallest file is enough, and leaves every default") { CHECK(parsed(kSmallest) == defaults_on("eth1")); }
 
 TEST_CASE("the fuller file is read key by key") {
@@ -464,46 +451,4 @@ TEST_CASE("loading says what is wrong with the file itself") {
   std::filesystem::remove_all(folder);
   REQUIRE(right);
   CHECK(right->idle == Idle::Busy);
-}
-
-TEST_CASE("the keys a file sets in vain are named in the file's order") {
-  struct {
-    const char* name;
-    const char* text; // behind the smallest file
-    std::vector<std::string> expected;
-  } const kRows[] = {
-      {"nothing", "", {}},
-      {"all in force",
-       "idle: busy\nprefix: {ipv4: 20}\nnftables: {scope: all}\nblock: {dry_run: true, ladder: [5m]}",
-       {}},
-      {"a key of its own order", "state: {path: /s.db}\nidle: busy\ntrust: {remember: 1d, learning: 0s}", {}},
-      {"policies", "detect: {register_flood: {burst: 5}, enumeration: {users: 5}, scanner: {action: limit}}", {}},
-      {"part of a section", "log: {users: hash, format: json}\nprefix: {proven_only: true, fuse: 5}\nshadow: \"\"", {}},
-      {"the rest", "metrics: {listen: \"\"}", {}},
-  };
-  for (const auto& row : kRows) {
-    INFO(row.name);
-    CHECK(not_in_force(kSmallest + std::string(row.text)) == row.expected);
-  }
-  CHECK(not_in_force("mode: inline\nports: {outside: eth1, inside: eth2}").empty());
-  CHECK(not_in_force("no settings").empty());
-}
-
-TEST_CASE("describe() marks what is not in force, and only that") {
-  const auto marked = [](const std::string& text, const std::string& name) {
-    const auto lines = lines_of(describe(parsed(text)));
-    const auto line = std::ranges::find(lines, name, &Line::name);
-    REQUIRE(line != lines.end());
-    return line->comment.find("# not in force yet") != std::string::npos;
-  };
-  CHECK_FALSE(marked(kSmallest, "mode"));
-  CHECK_FALSE(marked("mode: inline\nports: {outside: eth1, inside: eth2}", "mode"));
-  CHECK_FALSE(marked(kSmallest, "detect.scanner.action"));
-  CHECK_FALSE(marked(kSmallest, "trust.remember"));
-  CHECK_FALSE(marked(kSmallest, "trust.learning"));
-  CHECK_FALSE(marked(kSmallest, "block.ladder"));
-  CHECK_FALSE(marked(kSmallest, "log.file"));
-  CHECK_FALSE(marked(kSmallest, "log.users"));
-  CHECK_FALSE(marked(kSmallest, "metrics.listen"));
-  CHECK_FALSE(marked(kSmallest, "shadow"));
 }
