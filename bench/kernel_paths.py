@@ -14,11 +14,13 @@ import os
 import pathlib
 import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests"))
+from lab.raw import Frames, udp_frame  # noqa: E402
 
 SOURCES = 1000  # all of them in the sets
 FRAME = 401  # octets, a REGISTER
@@ -42,13 +44,6 @@ def addresses():
     return [socket.inet_ntoa((first + i).to_bytes(4, "big")) for i in range(SOURCES)]
 
 
-def checksum(header):
-    total = sum(struct.unpack("!10H", header))
-    while total > 0xFFFF:
-        total = (total >> 16) + (total & 0xFFFF)
-    return ~total & 0xFFFF
-
-
 def frame(source, macs):
     """A REGISTER of a phone; what iptables looks for is not in it, so that it reads all of it."""
     text = (f"REGISTER sip:lab.example.net SIP/2.0\r\nVia: SIP/2.0/UDP {source}:5060;branch=z9hG4bK-1;rport\r\n"
@@ -56,22 +51,7 @@ def frame(source, macs):
             f"User-Agent: Yealink SIP-T46S 66.85.0.5\r\nContact: <sip:100@{source}>\r\nCall-ID: ").encode()
     end = b"\r\nContent-Length: 0\r\n\r\n"
     text += b"1" * (FRAME - 42 - len(text) - len(end)) + end
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + len(text), 1, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(SERVER))
-    ip = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:]
-    return macs + b"\x08\x00" + ip + struct.pack("!HHHH", 5060, 5060, 8 + len(text), 0) + text
-
-
-class IoVec(ctypes.Structure):
-    _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
-
-
-class Header(ctypes.Structure):  # struct msghdr
-    _fields_ = [("name", ctypes.c_void_p), ("name_size", ctypes.c_uint), ("parts", ctypes.POINTER(IoVec)),
-                ("part_count", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_size", ctypes.c_size_t), ("flags", ctypes.c_int)]
-
-
-class Message(ctypes.Structure):  # struct mmsghdr
-    _fields_ = [("header", Header), ("sent", ctypes.c_uint)]
+    return udp_frame(macs, source, SERVER, text)
 
 
 class Wire:
@@ -96,11 +76,8 @@ class Wire:
         os.sched_setaffinity(int(self.thread.name), {self.core})
         mac = lambda name, device: bytes.fromhex(
             run("ip", "netns", "exec", name, "cat", f"/sys/class/net/{device}/address").strip().replace(":", ""))
-        self.frames = [ctypes.create_string_buffer(frame(a, mac(edge, "edge") + mac(net, "wire"))) for a in addresses()]
+        self.frames = Frames([frame(a, mac(edge, "edge") + mac(net, "wire")) for a in addresses()])
         self.socket = self.socket_in(net)
-        self.libc = ctypes.CDLL(None, use_errno=True)
-        parts = [IoVec(ctypes.addressof(f), FRAME) for f in self.frames]
-        self.messages = (Message * SOURCES)(*[Message(Header(parts=ctypes.pointer(part), part_count=1)) for part in parts])
 
     @staticmethod
     def comm(process):
@@ -135,7 +112,7 @@ class Wire:
         first = 0
         for _ in range(PACKETS // BATCH):
             first = first + BATCH if first + 2 * BATCH <= SOURCES else 0
-            self.libc.sendmmsg(self.socket.fileno(), ctypes.byref(self.messages, first * ctypes.sizeof(Message)), BATCH, 0)
+            self.frames.send(self.socket, first, BATCH)
             os.sched_yield()
         time.sleep(0.05)
         packets, ns = self.received() - packets, self.thread_ns() - ns

@@ -116,7 +116,10 @@ std::expected<void, std::string> Control::open() {
   dataplane_ = std::move(*dataplane);
   for (const auto& note : dataplane_->notes()) spdlog::warn("{}", note);
   blocks_.set_behind([this](const policy::Address& address) { return behind(address); });
-  blocks_.set_trusted_within([this](const policy::Prefix& prefix) { return trusted_within(prefix); });
+  blocks_.set_trusted_within([this](const policy::Prefix& prefix) {
+    return policy::trusted_within(dataplane_->ledger().trust, settings_.trust.peers, prefix,
+                                  settings_.sources.ipv6_prefix, policy::Now(monotonic_now()).s);
+  });
   if (nobody_protected && !inline_mode())
     spdlog::warn("sip.servers is empty and the interface has no address yet: nobody is protected until it has one");
 
@@ -356,20 +359,6 @@ void Control::refresh_never_blocked() {
     resynchronise();
   }
   dataplane_->publish(make_rules());
-}
-
-// Who is trusted in a prefix: let through when it is blocked.
-std::vector<policy::Prefix> Control::trusted_within(const policy::Prefix& prefix) const {
-  std::vector<policy::Prefix> found;
-  const auto& trust = dataplane_->ledger().trust;
-  trust.each(0, trust.lines(), policy::Now(monotonic_now()).s, [&](const policy::Trustee& trustee) {
-    const auto source =
-        policy::source_prefix(trustee.key.load(std::memory_order_relaxed), settings_.sources.ipv6_prefix);
-    if (prefix.holds(source)) found.push_back(source);
-  });
-  for (const auto& peer : settings_.trust.peers)
-    if (prefix.holds(peer)) found.push_back(peer);
-  return found;
 }
 
 // Those that are named, or the outside interfaces' own addresses; inline whoever is inside, whatever his address.

@@ -172,7 +172,6 @@ private:
   policy::PrefixSet never_blocked(std::span<const policy::Prefix> more) const;
   policy::PrefixSet let_through() const;
   std::vector<policy::Prefix> ceilings() const; // whom of the never-blocked the settings limit
-  std::vector<policy::Prefix> trusted_within(const policy::Prefix& prefix) const;
   void refresh_never_blocked();
   void make_immune(const policy::Prefix& prefix, std::chrono::seconds length);
   void end_immunity(const policy::Prefix& within); // by hand

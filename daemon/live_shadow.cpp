@@ -35,7 +35,10 @@ LiveShadow::LiveShadow(config::Settings settings, policy::Ledger& ledger, const 
   for (const auto& limit : settings_.allow_limits) ceilings.push_back(limit.range);
   blocks_.set_ceilings(policy::PrefixSet(ceilings));
   blocks_.restore({.blocks = {}, .climbs = present.snapshot().climbs}, now);
-  blocks_.set_trusted_within([this](const policy::Prefix& prefix) { return trusted_within(prefix, now_); });
+  blocks_.set_trusted_within([this](const policy::Prefix& prefix) {
+    return policy::trusted_within(ledger_.trust, settings_.trust.peers, prefix, settings_.sources.ipv6_prefix,
+                                  policy::Now(now_).s);
+  });
   for (const auto& [subject, block] : present)
     if (!block.dry_run) before_.insert(subject);
 }
@@ -132,19 +135,6 @@ std::uint64_t LiveShadow::dropped(const Subject& subject) const {
   const auto from = counted_from_.find(subject);
   const auto packets = packets_of(subject);
   return from == counted_from_.end() || packets < from->second ? 0 : packets - from->second;
-}
-
-std::vector<policy::Prefix> LiveShadow::trusted_within(const policy::Prefix& prefix, policy::Time now) const {
-  std::vector<policy::Prefix> found;
-  const auto& trust = ledger_.trust;
-  trust.each(0, trust.lines(), policy::Now(now).s, [&](const policy::Trustee& trustee) {
-    const auto source =
-        policy::source_prefix(trustee.key.load(std::memory_order_relaxed), settings_.sources.ipv6_prefix);
-    if (prefix.holds(source)) found.push_back(source);
-  });
-  for (const auto& peer : settings_.trust.peers)
-    if (prefix.holds(peer)) found.push_back(peer);
-  return found;
 }
 
 } // namespace sipward::daemon

@@ -76,7 +76,6 @@ private:
   bool compare_later(Side& side, const policy::Block& block);
   std::uint32_t packets_of(const policy::Subject& subject) const;
   std::uint64_t dropped(const policy::Subject& subject) const;
-  std::vector<policy::Prefix> trusted_within(const policy::Prefix& prefix, policy::Time now) const;
 
   config::Settings settings_;
   policy::Ledger& ledger_;

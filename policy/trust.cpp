@@ -83,4 +83,16 @@ void TrustTable::copy(const TrustTable& other, std::uint32_t now_s) noexcept {
   });
 }
 
+std::vector<Prefix> trusted_within(const TrustTable& trust, std::span<const Prefix> peers, const Prefix& prefix,
+                                   std::uint8_t ipv6_prefix, std::uint32_t now_s) {
+  std::vector<Prefix> found;
+  trust.each(0, trust.lines(), now_s, [&](const Trustee& trustee) {
+    const auto source = source_prefix(trustee.key.load(kRelaxed), ipv6_prefix);
+    if (prefix.holds(source)) found.push_back(source);
+  });
+  for (const auto& peer : peers)
+    if (prefix.holds(peer)) found.push_back(peer);
+  return found;
+}
+
 } // namespace sipward::policy

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "policy/atomic.h"
 #include "policy/source_table.h"
@@ -109,5 +110,9 @@ private:
   std::size_t mask_; // of buckets
   Secret secret_;
 };
+
+// Control thread. Whoever is trusted in a prefix, each as a source of the table is; and the peers in it.
+std::vector<Prefix> trusted_within(const TrustTable& trust, std::span<const Prefix> peers, const Prefix& prefix,
+                                   std::uint8_t ipv6_prefix, std::uint32_t now_s);
 
 } // namespace sipward::policy
