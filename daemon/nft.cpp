@@ -21,6 +21,7 @@
 #include "daemon/nft_dump.h"
 #include "daemon/nft_elements.h"
 #include "daemon/nft_socket.h"
+#include "daemon/nft_watch.h"
 
 // The sending half. What may go wrong, by where it does:
 //
@@ -71,6 +72,7 @@ struct Nft::State {
   Layout layout;            // last installed
   bool installed = false;   // by us
   Standing standing;        // since then
+  Frame taken;              // the table netdev sipward, as it was after that
   std::uint64_t frames = 0; // changes of more than subjects
   std::uint32_t sequence = 0;
   std::vector<std::uint8_t> request = std::vector<std::uint8_t>(Batch::kRoom);
@@ -248,13 +250,19 @@ std::expected<void, Error> Nft::install(const Layout& layout, const policy::Pref
   for (const auto& interface : hooked)
     if (if_nametoindex(interface.c_str()) == 0)
       return std::unexpected(failure(ENODEV, "hook the ingress of interface '" + interface + "'"));
-  auto plan = build_install(layout, never_blocked, changes);
+  // While one chain takes another's place a packet may pass both (seen once in some two hundred times): so what takes
+  // the interfaces from the kernel is left alone, if it stands as it was made.
+  const auto taken = layout.taken.empty() ? Frame{} : Frame::of_taken().value_or(Frame{});
+  const bool stands =
+      state_->installed && state_->layout.taken == layout.taken && !taken.empty() && taken == state_->taken;
+  auto plan = build_install(layout, never_blocked, changes, stands ? Taking::AsItStands : Taking::Anew);
   if (!plan) return std::unexpected(plan.error());
   auto done = state_->transact(plan->batch);
   if (!done) return done;
   state_->layout = layout;
   state_->installed = true;
   state_->standing = std::move(*plan->standing);
+  if (!stands && !layout.taken.empty()) state_->taken = Frame::of_taken().value_or(Frame{});
   ++state_->frames;
   return {};
 }

@@ -180,7 +180,7 @@ void Batch::append(const nlmsghdr* message) {
 }
 
 std::expected<Plan, Error> build_install(const Layout& layout, const policy::PrefixSet& never_blocked,
-                                         std::span<const Change> changes) {
+                                         std::span<const Change> changes, Taking taking) {
   if (auto valid = check(layout); !valid) return std::unexpected(valid.error());
   const auto wanted = sort_out(layout, changes);
   if (!wanted) return std::unexpected(wanted.error());
@@ -205,7 +205,7 @@ std::expected<Plan, Error> build_install(const Layout& layout, const policy::Pre
   for (const auto& [set, adds, deletes] : wanted->elements) put_elements(batch, Verb::Add, name_of(set), keys_of(adds));
 
   put_chains(batch, layout, on_demand);
-  if (!layout.taken.empty()) {
+  if (!layout.taken.empty() && taking == Taking::Anew) {
     put_table(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table netdev sipward", NFPROTO_NETDEV);
     put_table(batch, NFT_MSG_DELTABLE, 0, "remove the earlier table netdev sipward", NFPROTO_NETDEV);
     put_table(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE, "make the table netdev sipward anew", NFPROTO_NETDEV);

@@ -79,10 +79,13 @@ struct Plan {
 // if that is wrong. Careful: nothing, at three times the cost.
 enum class Manner : std::uint8_t { Quick, Careful };
 
+// The table `netdev sipward`, where a layout wants it: made anew, or left as it stands.
+enum class Taking : std::uint8_t { Anew, AsItStands };
+
 // Each of these transactions but a quick one may be sent again, whether or not the kernel took it the first time: the
 // end is the same.
 std::expected<Plan, Error> build_install(const Layout& layout, const policy::PrefixSet& never_blocked,
-                                         std::span<const Change> changes);
+                                         std::span<const Change> changes, Taking taking = Taking::Anew);
 std::expected<Plan, Error> build_changes(const Layout& layout, const Standing& standing,
                                          std::span<const Change> changes, Manner manner);
 Batch build_never_blocked(const policy::PrefixSet& never_blocked);

@@ -93,23 +93,41 @@ std::expected<Lines, Error> read_fixed(const std::string& set) {
   return lines;
 }
 
+// What the table of this family is made of; nothing, if there is none.
+std::expected<Lines, Error> read_family(std::uint16_t family) {
+  const std::string name = family == NFPROTO_INET ? "table inet sipward" : "table netdev sipward";
+  const std::pair<Dump::Question, Describe> questions[] = {
+      {{NFT_MSG_GETTABLE, family}, table_line},
+      {{NFT_MSG_GETCHAIN, family}, chain_line},
+      {{NFT_MSG_GETRULE, family, NFTA_RULE_TABLE, kTable}, rule_line},
+      {{NFT_MSG_GETSET, family, NFTA_SET_TABLE, kTable}, set_line}};
+  Lines all;
+  for (const auto& [question, describe] : questions) {
+    auto lines = read_lines(question, describe);
+    if (!lines && (lines.error().code == ENOENT || lines.error().code == EOPNOTSUPP)) continue; // no such table
+    if (!lines) return std::unexpected(lines.error());
+    for (auto& line : *lines) all.push_back(line.starts_with('\t') ? name + line : std::move(line));
+  }
+  return all;
+}
+
 } // namespace
+
+std::expected<Frame, Error> Frame::of_taken() {
+  auto lines = read_family(NFPROTO_NETDEV);
+  if (!lines) return std::unexpected(lines.error());
+  Frame frame;
+  frame.lines_ = std::move(*lines);
+  std::ranges::sort(frame.lines_);
+  return frame;
+}
 
 std::expected<Frame, Error> Frame::read() {
   Frame frame;
   for (const std::uint16_t family : {NFPROTO_INET, NFPROTO_NETDEV}) {
-    const std::string name = family == NFPROTO_INET ? "table inet sipward" : "table netdev sipward";
-    const std::pair<Dump::Question, Describe> questions[] = {
-        {{NFT_MSG_GETTABLE, family}, table_line},
-        {{NFT_MSG_GETCHAIN, family}, chain_line},
-        {{NFT_MSG_GETRULE, family, NFTA_RULE_TABLE, kTable}, rule_line},
-        {{NFT_MSG_GETSET, family, NFTA_SET_TABLE, kTable}, set_line}};
-    for (const auto& [question, describe] : questions) {
-      auto lines = read_lines(question, describe);
-      if (!lines && (lines.error().code == ENOENT || lines.error().code == EOPNOTSUPP)) continue; // no such table
-      if (!lines) return std::unexpected(lines.error());
-      for (auto& line : *lines) frame.lines_.push_back(line.starts_with('\t') ? name + line : std::move(line));
-    }
+    auto lines = read_family(family);
+    if (!lines) return std::unexpected(lines.error());
+    std::ranges::move(*lines, std::back_inserter(frame.lines_));
   }
   for (const char* set : {kNeverBlocked[0], kNeverBlocked[1], kAllowed[0], kAllowed[1], kPorts, kTransports}) {
     auto lines = read_fixed(set);

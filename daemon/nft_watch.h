@@ -65,6 +65,8 @@ class Frame {
 public:
   // Reads it; empty, if there is no table. EINTR: others keep changing tables.
   static std::expected<Frame, Error> read();
+  // The same of the table `netdev sipward` alone.
+  static std::expected<Frame, Error> of_taken();
   bool empty() const noexcept { return lines_.empty(); }
   friend bool operator==(const Frame&, const Frame&) = default;
   // What differs from an earlier one, for people.

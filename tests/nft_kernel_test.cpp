@@ -195,7 +195,18 @@ TEST_CASE("interfaces taken from the kernel drop everything, and are given back"
   layout.hook = config::Hook::Prerouting;
   layout.taken = {"swn-a", "swn-b"};
   must(nft.install(layout, {}, {}));
-  must(nft.install(layout, {}, {})); // as after a crash
+  const auto with_handles = [] { return output_of("nft --handle list table netdev sipward"); };
+  const auto made = with_handles();
+  must(nft.install(layout, {}, {}));
+  CHECK(with_handles() == made); // what stands as it was made is left alone
+  for (const char* disturbed : {"nft add rule netdev sipward ingress accept", "nft delete table netdev sipward"}) {
+    INFO(disturbed);
+    run(disturbed);
+    must(nft.install(layout, {}, {}));
+    CHECK(with_handles() != made);
+    CHECK(with_handles().find("accept") == std::string::npos);
+  }
+  must(Nft::open().value().install(layout, {}, {})); // as after a crash
   const auto text = output_of("nft list table netdev sipward");
   CHECK(text.find("hook ingress devices = { swn-a, swn-b } priority -300; policy drop;") != std::string::npos);
   must(nft.give_back());

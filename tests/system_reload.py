@@ -299,7 +299,13 @@ class NothingLostInline(NothingLost):
 
     def test_inline(self):
         self.assertTrue(wait_until(lambda: self.lab.run("net", f"ping -q -c 1 -W 1 {SERVER_V4}".split(), check=False).returncode == 0, 10))
+        taken = self.taken()
         self.reload_again_and_again("inline")
+        self.assertEqual(self.taken(), taken, "while a chain takes another's place a packet may pass both")
+
+    def taken(self):
+        """What keeps the kernel from hearing eth1, with the numbers that the kernel gave it."""
+        return self.lab.run("edge", "nft --handle list table netdev sipward".split()).stdout
 
 
 if __name__ == "__main__":
